@@ -1,0 +1,69 @@
+"""Trains the network, stage by stage: `python -m training run`, then `python -m training export`.
+
+python -m training run --name first --speech ../shared/speech --steps 5000
+python -m training export --name first
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from pathlib import Path
+
+from training.settings import RunSettings
+
+ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads))
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(arguments.threads))
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+    # Keras reads KERAS_BACKEND when it is first imported, so these wait for the environment.
+    if arguments.command == "run":
+        from training.run import train
+
+        names = [field.name for field in dataclasses.fields(RunSettings)]
+        train(
+            arguments.name,
+            RunSettings(**{name: getattr(arguments, name) for name in names}),
+            speech=arguments.speech,
+            cache=arguments.cache,
+            workers=arguments.workers,
+        )
+    else:
+        from training.export import export_run
+
+        export_run(arguments.name, arguments.best_model)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(threads=1)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="train, or take up a run that was stopped")
+    run.add_argument("--name", required=True, help="the run's folder in training/runs/")
+    run.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
+    run.add_argument("--cache", type=Path, default=ROOT / ".cache" / "corpus")
+    run.add_argument("--workers", type=int, default=1, help="processes that make batches")
+    run.add_argument("--threads", type=int, default=1, help="CPU threads of the network")
+    for field in dataclasses.fields(RunSettings):
+        flag = f"--{field.name.replace('_', '-')}"
+        run.add_argument(
+            flag, type=type(field.default), default=field.default, help="default: %(default)s"
+        )
+    export = commands.add_parser("export", help="write best_model/ from a run's averaged weights")
+    export.add_argument("--name", required=True)
+    export.add_argument("--best-model", type=Path, default=ROOT / "best_model")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The training speech, decoded once into one file of samples that every worker maps.
+
+The speech folder is laid out as `train.tsv` with its zip shards, `train-campplus.npz` (the
+teacher's embeddings), `noise.tsv` with its shard, and `rooms.npz`.
+"""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from utils.audio import decode
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Many recordings in one array."""
+
+    samples: np.ndarray  # (all samples,) int16, 16 kHz mono
+    starts: np.ndarray  # (recordings + 1,) where each starts; the last is where all end
+    names: np.ndarray  # (recordings,) file names as in the manifest
+    labels: np.ndarray  # (recordings,) speaker, or kind of noise
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def wave(self, index: int, start: int = 0, samples: int | None = None) -> np.ndarray:
+        """(samples,) float32 in [-1, 1]: a recording, or the part of it asked for."""
+        first, end = int(self.starts[index]) + start, int(self.starts[index + 1])
+        if samples is not None:
+            end = min(end, first + samples)
+        return self.samples[first:end].astype(np.float32) / 32768.0
+
+    def length(self, index: int) -> int:
+        return int(self.starts[index + 1] - self.starts[index])
+
+
+@dataclass(frozen=True)
+class Corpus:
+    speech: Recordings
+    noise: Recordings
+    rooms: list[np.ndarray]  # impulse responses, (samples,) float32, direct sound first
+    teacher: np.ndarray  # (speech recordings, 192) float32, rows of length 1
+
+
+def load_corpus(speech: Path, cache: Path) -> Corpus:
+    """Opens the corpus; decodes it into `cache` on the first call (2.5 GB, some minutes)."""
+    with np.load(speech / "train-campplus.npz") as teacher:
+        embeddings, files = teacher["embeddings"].astype(np.float32), teacher["files"]
+    voices = _cached(speech, "train.tsv", cache, label="speaker")
+    if not np.array_equal(voices.names, files):
+        raise ValueError("train-campplus.npz and train.tsv do not list the same files in order")
+    with np.load(speech / "rooms.npz") as responses:
+        rooms = [_from_direct_sound(responses[name]) for name in sorted(responses)]
+    noise = _cached(speech, "noise.tsv", cache, label="source")
+    return Corpus(speech=voices, noise=noise, rooms=rooms, teacher=embeddings)
+
+
+def _from_direct_sound(response: np.ndarray) -> np.ndarray:
+    """Cuts what lies before the loudest sample, so that a room does not delay the voice."""
+    response = response.astype(np.float32)
+    response = response[int(np.argmax(np.abs(response))) :]
+    return response / np.linalg.norm(response)
+
+
+def read_manifest(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def _cached(speech: Path, manifest: str, cache: Path, label: str) -> Recordings:
+    rows = read_manifest(speech / manifest)
+    samples_path = cache / f"{Path(manifest).stem}.int16"
+    starts_path = samples_path.with_suffix(".starts.npy")
+    if not starts_path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        _decode_all(speech, rows, samples_path, starts_path)
+    return Recordings(
+        samples=np.memmap(samples_path, np.int16, mode="r"),
+        starts=np.load(starts_path),
+        names=np.array([row["file"] for row in rows]),
+        labels=np.array([row[label] for row in rows]),
+    )
+
+
+def _decode_all(
+    speech: Path, rows: list[dict[str, str]], samples_path: Path, starts_path: Path
+) -> None:
+    starts = [0]
+    jobs = [(row["shard"], row["file"]) for row in rows]
+    with samples_path.open("wb") as file, Pool(2) as pool:
+        decoded = pool.imap(partial(_decode_member, speech), jobs, chunksize=32)
+        for samples in tqdm(decoded, total=len(jobs), desc=f"decode {samples_path.stem}"):
+            file.write(samples.tobytes())
+            starts.append(starts[-1] + samples.size)
+    np.save(starts_path, np.array(starts))  # last: its presence says that the cache is whole
+
+
+def _decode_member(speech: Path, job: tuple[str, str]) -> np.ndarray:
+    shard, member = job
+    with zipfile.ZipFile(speech / shard) as archive:
+        wave = decode(archive.read(member))
+    return np.clip(np.round(wave * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def teacher_projection(teacher: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and principal axes that bring the teacher's embeddings to the network's size.
+
+    Args:
+        teacher: (recordings, wide).
+
+    Returns:
+        (wide,) mean and (wide, size) orthonormal axes, largest variance first.
+    """
+    mean = teacher.mean(axis=0)
+    _, axes = np.linalg.eigh(np.cov((teacher - mean).T))
+    return mean, axes[:, ::-1][:, :size].astype(np.float32)

@@ -1,0 +1,119 @@
+"""What happens to a voice on its way to a server: rooms, noise, babble, narrow bands, clipping.
+
+Pure functions on waves, float32 (samples,); all chance comes from the `rng` handed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import fftconvolve
+
+from training.corpus import Corpus, Recordings
+
+
+@dataclass(frozen=True)
+class DegradationSettings:
+    """How often and how much; the chances are independent of each other."""
+
+    room_chance: float = 0.4
+    noise_chance: float = 0.7
+    noise_kinds: tuple[str, ...] = ("noise", "music", "babble", "babble", "hiss")
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    babble_voices: tuple[int, int] = (3, 7)
+    telephone_chance: float = 0.15  # 300 to 3,400 Hz, ITU-T G.712
+    lowpass_chance: float = 0.1
+    lowpass_hz: tuple[float, float] = (3_400.0, 7_500.0)
+    clip_chance: float = 0.05
+    mask_chance: float = 0.3  # SpecAugment (Park et al. 2019) on the log-mel
+    mask_mels: int = 8
+    mask_frames: int = 20
+
+
+def degrade(
+    wave: np.ndarray, corpus: Corpus, settings: DegradationSettings, rng: np.random.Generator
+) -> np.ndarray:
+    """Gives (samples,) as another microphone in another place would have heard it."""
+    if rng.random() < settings.room_chance:
+        room = corpus.rooms[rng.integers(len(corpus.rooms))]
+        wave = fftconvolve(wave, room)[: wave.size].astype(np.float32)
+    if rng.random() < settings.noise_chance:
+        noise = _noise(corpus, wave.size, settings, rng)
+        wave = mix(wave, noise, rng.uniform(*settings.snr_db))
+    if rng.random() < settings.telephone_chance:
+        wave = band_pass(wave, 300.0, 3_400.0)
+    if rng.random() < settings.lowpass_chance:
+        wave = band_pass(wave, 0.0, rng.uniform(*settings.lowpass_hz))
+    if rng.random() < settings.clip_chance:
+        ceiling = np.quantile(np.abs(wave), rng.uniform(0.9, 0.99))
+        wave = np.clip(wave, -ceiling, ceiling)
+    return wave
+
+
+def mix(wave: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """Adds noise of the same length at a signal-to-noise ratio; silence stays as it is."""
+    noise_power = np.mean(np.square(noise))
+    if noise_power <= 0.0:
+        return wave
+    gain = np.sqrt(np.mean(np.square(wave)) / noise_power * 10.0 ** (-snr_db / 10.0))
+    return (wave + gain * noise).astype(np.float32)
+
+
+def band_pass(wave: np.ndarray, low_hz: float, high_hz: float, rate: int = 16_000) -> np.ndarray:
+    """Keeps a band, with edges that fall over 100 Hz."""
+    spectrum = np.fft.rfft(wave)
+    hertz = np.fft.rfftfreq(wave.size, 1.0 / rate)
+    keep = np.clip((high_hz - hertz) / 100.0, 0.0, 1.0)
+    if low_hz > 0.0:
+        keep *= np.clip((hertz - low_hz + 100.0) / 100.0, 0.0, 1.0)
+    return np.fft.irfft(spectrum * keep, wave.size).astype(np.float32)
+
+
+def mask(log_mel: np.ndarray, settings: DegradationSettings, rng: np.random.Generator) -> None:
+    """Sets a band of mel bins and a stretch of frames of (frames, n_mels) to their mean, 0."""
+    if rng.random() >= settings.mask_chance:
+        return
+    frames, mels = log_mel.shape
+    first = rng.integers(mels)
+    log_mel[:, first : first + rng.integers(settings.mask_mels + 1)] = 0.0
+    first = rng.integers(frames)
+    log_mel[first : first + rng.integers(settings.mask_frames + 1)] = 0.0
+
+
+def random_part(
+    recordings: Recordings, index: int, samples: int, rng: np.random.Generator
+) -> np.ndarray:
+    """(samples,) from a random place; a recording that is shorter is repeated."""
+    spare = recordings.length(index) - samples
+    if spare <= 0:
+        return np.resize(recordings.wave(index), samples)
+    return recordings.wave(index, int(rng.integers(spare + 1)), samples)
+
+
+def _noise(
+    corpus: Corpus, samples: int, settings: DegradationSettings, rng: np.random.Generator
+) -> np.ndarray:
+    kind = settings.noise_kinds[rng.integers(len(settings.noise_kinds))]
+    if kind == "hiss":
+        return _hiss(samples, rng)
+    if kind == "babble":
+        low, high = settings.babble_voices
+        voices = rng.integers(len(corpus.speech), size=rng.integers(low, high + 1))
+        return sum(
+            (_unit_level(random_part(corpus.speech, int(voice), samples, rng)) for voice in voices),
+            np.zeros(samples, np.float32),
+        )
+    of_kind = np.flatnonzero(corpus.noise.labels == kind)
+    return random_part(corpus.noise, int(rng.choice(of_kind)), samples, rng)
+
+
+def _hiss(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise whose power falls with frequency to a random exponent: 0 is white, 1 pink, 2 brown."""
+    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    spectrum *= np.arange(1, spectrum.size + 1) ** (-rng.uniform(0.0, 2.0) / 2.0)
+    return np.fft.irfft(spectrum, samples).astype(np.float32)
+
+
+def _unit_level(wave: np.ndarray) -> np.ndarray:
+    return wave / max(float(np.sqrt(np.mean(np.square(wave)))), 1e-6)

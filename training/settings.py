@@ -1,0 +1,32 @@
+"""A run's numbers. Imports no Keras, so that the command line may read them first."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """One run's numbers; saved beside its result."""
+
+    steps: int = 5_000
+    batch_size: int = 128
+    peak_rate: float = 2e-3  # AdamW's learning rate after the warm-up
+    final_rate: float = 1e-5  # reached along a half cosine
+    warmup_steps: int = 200
+    weight_decay: float = 0.01
+    contrast_weight: float = 0.2
+    contrast_scale: float = 20.0
+    average_decay: float = 0.998  # of the exponential moving average of the weights, a step
+    precision: str = "mixed_bfloat16"
+    seed: int = 1
+
+
+def learning_rate(step: int, settings: RunSettings) -> float:
+    """Linear warm-up, then half a cosine from the peak to the final rate."""
+    if step < settings.warmup_steps:
+        return settings.peak_rate * (step + 1) / settings.warmup_steps
+    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    fall = 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+    return settings.final_rate + (settings.peak_rate - settings.final_rate) * fall
