@@ -1,8 +1,7 @@
 """One training run: settings -> batches -> steps -> checkpoints -> averaged weights.
 
-A run lives in `training/runs/NAME/`: `settings.json`, `checkpoint.npz` (all that taking it up
-again needs), `log.tsv`, and at its end `averaged.npz`, the weights that `export` turns into
-`best_model/`.
+A run lives in `training/runs/NAME/`: `settings.json`, `log.tsv`, and `checkpoint.npz`: all that
+taking it up again needs, and the averaged weights that `export` turns into `best_model/`.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def train(
     """Runs from the run's checkpoint, or from the start, to the end.
 
     Returns:
-        The run's folder, with `averaged.npz` in it.
+        The run's folder.
     """
     folder = runs / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +110,6 @@ class _State:
             **_numbered("averaged", self.averaged),
         )
         partial.replace(self.path)
-        np.savez(self.path.with_name("averaged.npz"), **_numbered("averaged", self.averaged))
 
     def restore(self) -> int:
         """Takes up the saved state; gives the step to go on with, 0 where nothing was saved."""
@@ -124,6 +122,12 @@ class _State:
                 variable.assign(value)
             self.averaged = _in_order(saved, "averaged")
             return int(saved["step"])
+
+
+def read_averaged(run: Path) -> tuple[int, list[np.ndarray]]:
+    """The step that a run has come to, and its averaged weights in the model's order."""
+    with np.load(run / "checkpoint.npz") as saved:
+        return int(saved["step"]), _in_order(saved, "averaged")
 
 
 def _numbered(kind: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@
           RecordingNotFound   404
           TooLarge            413
         BadAudio              422  NotDecodable, NoAudioTrack, TooLong, TooSlow, TooShort, NoSpeech
-        GalleryError          409  AlreadyEnrolled, NotEnrolled
+        GalleryError          409  AlreadyEnrolled, NotEnrolled, EmptyGallery
         NotReady              503
 
 `web` answers each with the status beside it. Every message is a sentence that says what was
@@ -107,6 +107,10 @@ class AlreadyEnrolled(GalleryError):
 
 class NotEnrolled(GalleryError):
     """The speaker ID is not in the gallery."""
+
+
+class EmptyGallery(GalleryError):
+    """Nobody is enrolled whom a recording could be compared with."""
 
 
 class NotReady(SpeakerServerError):

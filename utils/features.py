@@ -137,7 +137,8 @@ def _spectra(batch: Array, settings: FeatureSettings) -> npt.NDArray[np.complex6
     padded = np.pad(batch, ((0, 0), (margin, margin)))
     frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft, axis=1)
     weighted = frames[:, :: settings.hop_samples] * _frame_weights(settings)
-    return np.fft.rfft(weighted, axis=-1)
+    spectra: npt.NDArray[np.complex64] = np.fft.rfft(weighted, axis=-1)  # type: ignore[assignment]
+    return spectra
 
 
 @lru_cache

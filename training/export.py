@@ -1,0 +1,202 @@
+"""From a run's averaged weights to what is served: the `.keras` file and the same as ONNX.
+
+The ONNX graph is written node by node from the Keras weights: batch normalisation is folded into
+the layer before (or after) it, and the recurrent layer becomes one GRU node, which Keras' own
+export makes a loop of. Batch and time stay dynamic.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from training.network import NetworkSettings, build_network, multiply_adds
+from training.run import RUNS, read_averaged
+from utils.embedding import MANIFEST
+from utils.features import FeatureSettings
+
+STEM = "speaker_crnn_attention"
+OPSET = 17
+
+
+def export_run(name: str, folder: Path, runs: Path = RUNS) -> None:
+    """Writes `.keras`, `.onnx` and the manifest of a run's averaged weights into a folder."""
+    run = runs / name
+    settings = json.loads((run / "settings.json").read_text())
+    network = settings["network"]
+    network["stage_channels"] = tuple(network["stage_channels"])
+    model = build_network(NetworkSettings(**network))
+    step, averaged = read_averaged(run)
+    model.set_weights(averaged)
+    write_best_model(model, folder, provenance={"name": name, "step": step, **settings})
+
+
+def write_best_model(model: keras.Model, folder: Path, provenance: dict) -> None:
+    """Writes a network's two files and the manifest that holds them together."""
+    folder.mkdir(parents=True, exist_ok=True)
+    keras_path, onnx_path = folder / f"{STEM}.keras", folder / f"{STEM}.onnx"
+    model.save(keras_path)
+    onnx_path.write_bytes(onnx_graph(model).SerializeToString())
+    hashes = {path.suffix[1:]: _sha256(path) for path in (keras_path, onnx_path)}
+    manifest = {
+        "model_id": hashes["keras"][:16],
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "files": {
+            path.suffix[1:]: {"name": path.name, "sha256": hashes[path.suffix[1:]]}
+            for path in (keras_path, onnx_path)
+        },
+        "features": dataclasses.asdict(FeatureSettings()),
+        "parameters": model.count_params(),
+        "multiply_adds_2s": multiply_adds(model),
+        "provenance": provenance,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def onnx_graph(model: keras.Model) -> onnx.ModelProto:
+    """Writes the network of `build_network` as an ONNX model.
+
+    Its input is `log_mel`, float32 (windows, frames, n_mels); its output `embedding`, float32
+    (windows, embedding_size), rows of length 1.
+    """
+    graph = _Graph(model)
+    x = graph.add("Unsqueeze", "log_mel", graph.constant("axis_1", np.array([1])))  # (n, 1, t, m)
+    x = graph.relu(graph.convolution(x, "stem"))
+    stages = sum(layer.name.endswith("_add") for layer in model.layers)
+    for number in range(1, stages + 1):
+        name = f"stage{number}"
+        y = graph.relu(graph.convolution(x, f"{name}_a"))
+        y = graph.convolution(y, f"{name}_b")
+        x = graph.relu(graph.add("Add", y, graph.convolution(x, f"{name}_shortcut")))
+    x = graph.add("Transpose", x, perm=[2, 0, 3, 1])  # (t, n, m, c): time first, as GRU wants it
+    x = graph.add("Reshape", x, graph.constant("rows_shape", np.array([0, 0, -1])))
+    kernel, bias = graph.folded("projection", "projection_norm")
+    x = graph.relu(graph.dense(x, "projection", kernel, bias))
+    rows = graph.bidirectional_gru(x, "recurrent")  # (n, t, 2 * units)
+    pooled = graph.attentive_statistics(rows)
+    kernel, bias = graph.weights("embedding")
+    scale, shift = graph.norm("pooling_norm")
+    x = graph.dense(pooled, "embedding", scale[:, None] * kernel, shift @ kernel + bias)
+    norm = graph.add("ReduceL2", x, axes=[1], keepdims=1)
+    norm = graph.add("Max", norm, graph.constant("tiny", np.float32(1e-12)))
+    graph.add("Div", x, norm, output="embedding")
+    return graph.finish(model.input_shape[-1], model.output_shape[-1])
+
+
+class _Graph:
+    """Collects nodes and their constants."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self.layers = {layer.name: layer for layer in model.layers}
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
+        output = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def constant(self, name: str, value: np.ndarray | np.float32) -> str:
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def weights(self, layer: str) -> list[np.ndarray]:
+        return [np.asarray(weight, np.float32) for weight in self.layers[layer].get_weights()]
+
+    def norm(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
+        """A batch normalisation as x * scale + shift."""
+        gamma, beta, mean, variance = self.weights(layer)
+        scale = gamma / np.sqrt(variance + self.layers[layer].epsilon)
+        return scale, beta - mean * scale
+
+    def folded(self, layer: str, norm: str) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel and bias of a layer without bias, and of the normalisation behind it, in one."""
+        (kernel,) = self.weights(layer)
+        scale, shift = self.norm(norm)
+        return kernel * scale, shift
+
+    def relu(self, x: str) -> str:
+        return self.add("Relu", x)
+
+    def dense(self, x: str, name: str, kernel: np.ndarray, bias: np.ndarray | None = None) -> str:
+        x = self.add("MatMul", x, self.constant(f"{name}_kernel", kernel))
+        return x if bias is None else self.add("Add", x, self.constant(f"{name}_bias", bias))
+
+    def convolution(self, x: str, name: str) -> str:
+        kernel, bias = self.folded(f"{name}_conv", f"{name}_norm")
+        kernel = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))  # (out, in, time, mels)
+        return self.add(
+            "Conv",
+            x,
+            self.constant(f"{name}_kernel", kernel),
+            self.constant(f"{name}_bias", bias),
+            auto_pad="SAME_UPPER",  # as Keras pads
+            strides=list(self.layers[f"{name}_conv"].strides),
+        )
+
+    def bidirectional_gru(self, x: str, name: str) -> str:
+        """(t, n, in) -> (n, t, 2 * units). Keras' order of the gates (z, r, h) is ONNX's."""
+        layer = self.layers[name]
+        directions = (layer.forward_layer, layer.backward_layer)
+        each = [[np.asarray(w, np.float32) for w in one.get_weights()] for one in directions]
+        kernels, recurrent, biases = zip(*each, strict=True)
+        y = self.add(
+            "GRU",
+            x,
+            self.constant(f"{name}_w", np.stack([kernel.T for kernel in kernels])),
+            self.constant(f"{name}_r", np.stack([kernel.T for kernel in recurrent])),
+            self.constant(f"{name}_b", np.stack([bias.reshape(-1) for bias in biases])),
+            hidden_size=layer.forward_layer.units,
+            direction="bidirectional",
+            linear_before_reset=1,
+        )  # (t, 2, n, units)
+        y = self.add("Transpose", y, perm=[2, 0, 1, 3])
+        return self.add("Reshape", y, self.constant(f"{name}_shape", np.array([0, 0, -1])))
+
+    def attentive_statistics(self, rows: str) -> str:
+        def mean_over_time(values: str) -> str:
+            return self.add("ReduceMean", values, axes=[1], keepdims=1)
+
+        plain = self.add("Concat", *self._moments(rows, mean_over_time), axis=2)
+        hidden = self.dense(rows, "attention_rows", *self.weights("attention_rows"))
+        context = self.dense(plain, "attention_context", *self.weights("attention_context"))
+        hidden = self.add("Tanh", self.add("Add", hidden, context))
+        logits = self.dense(hidden, "attention_logits", *self.weights("attention_logits"))
+        attention = self.add("Softmax", logits, axis=1)
+        axis = self.constant("time_axis", np.array([1]))
+
+        def weighted(values: str) -> str:
+            return self.add("ReduceSum", self.add("Mul", values, attention), axis, keepdims=1)
+
+        pooled = self.add("Concat", *self._moments(rows, weighted), axis=2)
+        return self.add("Squeeze", pooled, axis)
+
+    def _moments(self, rows: str, average) -> tuple[str, str]:
+        mean = average(rows)
+        difference = self.add("Sub", rows, mean)
+        variance = average(self.add("Mul", difference, difference))
+        floor = self.constant(f"floor_{len(self.nodes)}", np.float32(1e-5))
+        return mean, self.add("Sqrt", self.add("Add", variance, floor))
+
+    def finish(self, mels: int, size: int) -> onnx.ModelProto:
+        log_mel = helper.make_tensor_value_info(
+            "log_mel", TensorProto.FLOAT, ["windows", "frames", mels]
+        )
+        embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["windows", size])
+        graph = helper.make_graph(self.nodes, STEM, [log_mel], [embedding], self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+        model.ir_version = 9
+        onnx.checker.check_model(model, full_check=True)
+        return model

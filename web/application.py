@@ -1,0 +1,35 @@
+"""Makes the Flask application out of settings, an engine and a gallery."""
+
+from __future__ import annotations
+
+from flask import Flask
+from utils.gallery import Gallery
+
+from utils.embedding import load_engine
+from utils.identification import Identifier
+from web.problems import answer_problems
+from web.routes import make_routes
+from web.settings import MEBI, Settings
+
+FORM_BYTES = MEBI  # what a form may hold beside the recording
+
+
+def create_app(settings: Settings) -> Flask:
+    """Loads the network, opens the gallery, and makes one application over both.
+
+    To be called in the process that serves: neither survives a fork.
+
+    Raises:
+        NotReady: the network's files or the gallery cannot be opened.
+    """
+    engine = load_engine(settings.engine, threads=settings.engine_threads)
+    gallery = Gallery(settings.gallery, engine.model_id)
+    identifier = Identifier(engine, gallery, settings.audio_limits, settings.min_speech_s)
+    app = Flask("speaker_identification", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.audio_limits.max_bytes + FORM_BYTES
+    app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.register_blueprint(make_routes(identifier, settings.upload_roots))
+    answer_problems(app, settings.max_mb)
+    return app
