@@ -7,8 +7,11 @@ that has another number of workers, sees the same batches.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from multiprocessing import Process, Queue
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from pathlib import Path
+from queue import Empty
 
 import numpy as np
 
@@ -72,9 +75,11 @@ def stream_batches(
     speech: Path, cache: Path, numbers: range, workers: int, **maker_options: int
 ) -> Iterator[Batch]:
     """Yields the batches of these numbers in order, a few made ahead by each worker."""
-    queues = [Queue(maxsize=4) for _ in range(workers)]
+    load_corpus(speech, cache)  # decoded here once, not by each worker
+    context = get_context("spawn")  # the trainer has threads, which a fork would cut off
+    queues = [context.Queue(maxsize=4) for _ in range(workers)]
     processes = [
-        Process(
+        context.Process(
             target=_work,
             args=(speech, cache, numbers[worker::workers], queue, maker_options),
             daemon=True,
@@ -85,11 +90,24 @@ def stream_batches(
         process.start()
     try:
         for index in range(len(numbers)):
-            yield queues[index % workers].get()
+            worker = index % workers
+            yield _next_batch(queues[worker], processes[worker])
     finally:
         for process in processes:
             process.terminate()
             process.join()
+
+
+def _next_batch(queue: Queue, process: BaseProcess) -> Batch:
+    """Waits for a batch, and for no worker that has died."""
+    while True:
+        try:
+            return queue.get(timeout=5.0)
+        except Empty:
+            if not process.is_alive():
+                raise RuntimeError(
+                    "a worker that makes batches died; see its error above"
+                ) from None
 
 
 def _work(

@@ -10,7 +10,7 @@ import csv
 import zipfile
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import Pool
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +95,7 @@ def _decode_all(
 ) -> None:
     starts = [0]
     jobs = [(row["shard"], row["file"]) for row in rows]
-    with samples_path.open("wb") as file, Pool(2) as pool:
+    with samples_path.open("wb") as file, get_context("spawn").Pool(2) as pool:
         decoded = pool.imap(partial(_decode_member, speech), jobs, chunksize=32)
         for samples in tqdm(decoded, total=len(jobs), desc=f"decode {samples_path.stem}"):
             file.write(samples.tobytes())

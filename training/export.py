@@ -47,7 +47,7 @@ def write_best_model(model: keras.Model, folder: Path, provenance: dict) -> None
     onnx_path.write_bytes(onnx_graph(model).SerializeToString())
     hashes = {path.suffix[1:]: _sha256(path) for path in (keras_path, onnx_path)}
     manifest = {
-        "model_id": hashes["keras"][:16],
+        "model_id": _model_id(model),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {
             path.suffix[1:]: {"name": path.name, "sha256": hashes[path.suffix[1:]]}
@@ -59,6 +59,11 @@ def write_best_model(model: keras.Model, folder: Path, provenance: dict) -> None
         "provenance": provenance,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def _model_id(model: keras.Model) -> str:
+    """Names the weights: the same network exported again is the same network."""
+    return hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()[:16]
 
 
 def _sha256(path: Path) -> str:

@@ -22,6 +22,7 @@ from training.network import NetworkSettings, build_network
 from training.settings import RunSettings, learning_rate
 
 RUNS = Path(__file__).parent / "runs"
+LOG_EVERY = 50  # steps
 
 
 def train(
@@ -34,8 +35,9 @@ def train(
     workers: int = 1,
     checkpoint_s: float = 180.0,
     runs: Path = RUNS,
+    stop_after: int | None = None,
 ) -> Path:
-    """Runs from the run's checkpoint, or from the start, to the end.
+    """Runs from the run's checkpoint, or from the start, to the end or to a step.
 
     Returns:
         The run's folder.
@@ -57,7 +59,7 @@ def train(
     model.optimizer.build(model.trainable_variables)
     state = _State(model, folder / "checkpoint.npz")
     first = state.restore()
-    numbers = range(first, settings.steps)
+    numbers = range(first, min(settings.steps, stop_after or settings.steps))
     batches = stream_batches(
         speech, cache, numbers, workers,
         batch_size=settings.batch_size, embedding_size=network.embedding_size, seed=settings.seed,
@@ -68,7 +70,7 @@ def train(
         model.optimizer.learning_rate.assign(learning_rate(step, settings))
         losses.append(float(model.train_on_batch(inputs.astype(np.float32), targets)))
         state.average(settings.average_decay, step)
-        if (step + 1) % 50 == 0:
+        if (step + 1) % LOG_EVERY == 0:
             bar.set_postfix(loss=f"{np.mean(losses):.4f}")
             with (folder / "log.tsv").open("a") as log:
                 log.write(f"{step + 1}\t{np.mean(losses):.5f}\t{bar.format_dict['elapsed']:.0f}\n")
@@ -76,7 +78,7 @@ def train(
         if time.monotonic() - saved_at > checkpoint_s:
             state.save(step + 1)
             saved_at = time.monotonic()
-    state.save(settings.steps)
+    state.save(max(first, numbers.stop))
     return folder
 
 

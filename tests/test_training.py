@@ -1,0 +1,181 @@
+"""Training on a tiny corpus: batches repeat, a run taken up again is the unbroken run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import DATA
+from training.batches import BatchMaker
+from training.corpus import Corpus, Recordings, teacher_projection
+from training.degrade import DegradationSettings, band_pass, degrade, mix
+from training.settings import RunSettings, learning_rate
+
+ROOT = Path(__file__).parent.parent
+N_RECORDINGS = 6
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    """Six recordings of three made-up voices, one noise, one room."""
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(20_000, 60_000, N_RECORDINGS)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    speech = Recordings(
+        samples=rng.integers(-8_000, 8_000, starts[-1]).astype(np.int16),
+        starts=starts,
+        names=np.array([f"{index}.ogg" for index in range(N_RECORDINGS)]),
+        labels=np.array(["a", "a", "a", "b", "b", "c"]),
+    )
+    noise = Recordings(
+        samples=rng.integers(-4_000, 4_000, 40_000).astype(np.int16),
+        starts=np.array([0, 20_000, 40_000]),
+        names=np.array(["hum.ogg", "song.ogg"]),
+        labels=np.array(["noise", "music"]),
+    )
+    room = np.zeros(800, np.float32)
+    room[[0, 400]] = 0.9, 0.3
+    teacher = rng.normal(size=(N_RECORDINGS, 192)).astype(np.float32)
+    teacher /= np.linalg.norm(teacher, axis=1, keepdims=True)
+    return Corpus(speech, noise, [room], teacher)
+
+
+def make_batch(corpus: Corpus, number: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    return BatchMaker(corpus, batch_size=8, embedding_size=4, seed=seed).make(number)
+
+
+def test_a_batch_is_a_function_of_seed_and_number(corpus: Corpus) -> None:
+    first, again, next_one, other_seed = (
+        make_batch(corpus, *arguments) for arguments in ((5,), (5,), (6,), (5, 2))
+    )
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert not np.array_equal(first[0], next_one[0])
+    assert not np.array_equal(first[0], other_seed[0])
+
+
+def test_a_batch_fits_the_network(corpus: Corpus) -> None:
+    inputs, targets = make_batch(corpus, 0)
+    assert inputs.shape == (8, 200, 64)
+    assert np.isfinite(inputs).all()
+    np.testing.assert_allclose(np.linalg.norm(targets, axis=1), 1.0, atol=1e-5)
+
+
+def test_noise_comes_at_the_ratio_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    voice, noise = rng.normal(size=(2, 32_000)).astype(np.float32)
+    added = mix(voice, 7 * noise, snr_db=5.0) - voice
+    ratio_db = 10 * np.log10(np.mean(voice**2) / np.mean(added**2))
+    assert ratio_db == pytest.approx(5.0, abs=0.01)
+
+
+def test_a_telephone_band_keeps_its_band() -> None:
+    time = np.arange(16_000) / 16_000
+    tones = {
+        hertz: np.sin(2 * np.pi * hertz * time).astype(np.float32) for hertz in (100, 1_000, 5_000)
+    }
+    level = {hertz: float(np.std(band_pass(tone, 300, 3_400))) for hertz, tone in tones.items()}
+    assert level[1_000] == pytest.approx(np.std(tones[1_000]), rel=0.01)
+    assert max(level[100], level[5_000]) < 1e-3
+
+
+def test_degradations_can_be_turned_off(corpus: Corpus) -> None:
+    never = replace(
+        DegradationSettings(),
+        **{
+            name: 0.0
+            for name in DegradationSettings.__dataclass_fields__
+            if name.endswith("chance")
+        },
+    )
+    wave = corpus.speech.wave(0)
+    np.testing.assert_array_equal(degrade(wave, corpus, never, np.random.default_rng(0)), wave)
+
+
+def test_the_projection_keeps_the_largest_directions() -> None:
+    rng = np.random.default_rng(0)
+    spread = rng.normal(size=(500, 3)) * [5.0, 1.0, 0.1] + [1.0, 2.0, 3.0]
+    mean, axes = teacher_projection(spread, size=2)
+    np.testing.assert_allclose(mean, spread.mean(axis=0))
+    np.testing.assert_allclose(np.abs(axes), [[1, 0], [0, 1], [0, 0]], atol=0.05)
+
+
+def test_the_learning_rate_rises_then_falls() -> None:
+    settings = RunSettings(steps=1_000, warmup_steps=100)
+    rates = [learning_rate(step, settings) for step in range(1_001)]
+    assert int(np.argmax(rates)) in (99, 100)
+    assert rates[99] == pytest.approx(settings.peak_rate)
+    assert rates[-1] == pytest.approx(settings.final_rate)
+
+
+def write_tiny_speech(folder: Path) -> None:
+    """Lays out sample clips as the speech folder is laid out (as a test only: never trained on)."""
+    clips = sorted(DATA.glob("ast[123]@example.org-[01].mp4"))
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(folder / "train-00.zip", "w") as shard:
+        for clip in clips:
+            shard.write(clip, clip.name)
+    head = "shard\tfile\tspeaker\tsource\n"
+    rows = [f"train-00.zip\t{clip.name}\t{clip.name.partition('@')[0]}\tvoices\n" for clip in clips]
+    (folder / "train.tsv").write_text(head + "".join(rows))
+    (folder / "noise.tsv").write_text(
+        head + "".join(f"train-00.zip\t{clips[0].name}\t\t{kind}\n" for kind in ("noise", "music"))
+    )
+    np.savez(folder / "rooms.npz", room=np.array([0.0, 1.0, 0.3]))
+    embeddings = rng.normal(size=(len(clips), 192)).astype(np.float16)
+    np.savez(
+        folder / "train-campplus.npz", embeddings=embeddings, files=[clip.name for clip in clips]
+    )
+
+
+TINY_RUN = """
+import sys
+from pathlib import Path
+from training.network import NetworkSettings
+from training.run import train
+from training.settings import RunSettings
+name, steps_now = sys.argv[2], int(sys.argv[3])
+folder = Path(sys.argv[1])
+if __name__ == "__main__":
+    train(
+        name,
+        RunSettings(steps=6, batch_size=4, warmup_steps=2, precision="float32"),
+        speech=folder, cache=folder / "cache", runs=folder / "runs",
+        # TensorFlow 2.21 with oneDNN crashes in convolutions of fewer than 16 channels
+        network=NetworkSettings(stem_channels=16, stage_channels=(16, 16), projection_units=16,
+                                recurrent_units=16, attention_units=16),
+        stop_after=steps_now,
+    )
+"""
+
+
+def test_a_run_taken_up_again_is_the_unbroken_run(tmp_path: Path) -> None:
+    write_tiny_speech(tmp_path)
+    script = tmp_path / "tiny_run.py"
+    script.write_text(TINY_RUN)
+
+    def run(name: str, steps_now: int) -> None:
+        subprocess.run(
+            [sys.executable, str(script), str(tmp_path), name, str(steps_now)],
+            cwd=ROOT, check=True, capture_output=True, timeout=170,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "tensorflow",
+                 "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    run("unbroken", 6)
+    run("broken", 3)
+    run("broken", 6)
+    with (
+        np.load(tmp_path / "runs" / "unbroken" / "checkpoint.npz") as unbroken,
+        np.load(tmp_path / "runs" / "broken" / "checkpoint.npz") as broken,
+    ):
+        assert int(broken["step"]) == 6
+        for name in unbroken:
+            np.testing.assert_allclose(broken[name], unbroken[name], atol=1e-5, err_msg=name)
