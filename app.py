@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import sys
 from typing import Any
@@ -41,9 +42,9 @@ def serve_with_gunicorn(settings: Settings) -> None:
                 "worker_class": "gthread",
                 "workers": settings.processes,
                 "threads": settings.threads,
-                "graceful_timeout": settings.stop_s,
+                "graceful_timeout": math.ceil(settings.stop_s),
                 # a worker that makes no sign for so long is replaced; decoding is bounded below it
-                "timeout": settings.max_decode_s + settings.stop_s,
+                "timeout": math.ceil(settings.max_decode_s + settings.stop_s),
                 "proc_name": "speaker-identification",
             }
             for name, value in chosen.items():
