@@ -24,6 +24,10 @@ def main() -> int:
         from evaluation import samples
 
         return samples.run(arguments.json)
+    if arguments.command == "report":
+        from evaluation import report
+
+        return report.run(arguments.speech)
     from evaluation import trials
 
     return trials.run(arguments.list, arguments.audio_root, arguments.crop_s, arguments.json)
@@ -45,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     trials.add_argument("--audio-root", type=Path, required=True, help="folder or its zip shards")
     trials.add_argument("--crop-s", type=float, help="use only the middle seconds of both sides")
     trials.add_argument("--json", type=Path, help="write the figures here")
+    report = commands.add_parser("report", help="all dev lists; writes the figures of the docs")
+    report.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
     return parser
 
 

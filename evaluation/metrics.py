@@ -98,7 +98,7 @@ def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float
 
     Example:
         >>> low, high = wilson_interval(63, 63)
-        >>> round(low, 3), high
+        >>> round(low, 3), round(high, 3)
         (0.943, 1.0)
     """
     if not 0 <= successes <= trials or trials == 0:

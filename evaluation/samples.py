@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.gallery import Gallery
-
 from evaluation.metrics import wilson_interval
-from utils.embedding import load_engine
+from utils.embedding import Engine, load_engine
+from utils.gallery import Gallery
 from utils.identification import Identifier
 from utils.speaker_id import parse_recording_name
 
@@ -88,10 +87,9 @@ def verdict(result: dict[str, Any]) -> str:
     return f"identified {result['identified']} of {result['probes']}"
 
 
-def run(json_path: Path | None) -> int:
-    """`python -m evaluation samples`: the demo's figures without server or HTTP."""
+def run_samples(engine: Engine) -> dict[str, Any]:
+    """`tally` of the sample set over an empty gallery, without server or HTTP."""
     with tempfile.TemporaryDirectory() as folder:
-        engine = load_engine("onnx")
         gallery = Gallery(Path(folder), engine.model_id)
         identifier = Identifier(engine, gallery)
 
@@ -101,6 +99,13 @@ def run(json_path: Path | None) -> int:
 
         result = tally(list(ask_all(sample_clips(), ask)))
         gallery.close()
+    return result
+
+
+def run(json_path: Path | None) -> int:
+    """`python -m evaluation samples`: the demo's figures on their own."""
+    engine = load_engine("onnx")
+    result = run_samples(engine)
     print(confusion_table(result["confusion"]))
     low, high = result["interval"]
     print(f"{100 * result['share']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)")

@@ -23,7 +23,7 @@ SEED = 2026  # of the bootstrap
 def run(lists: list[Path], audio_root: Path, crop_s: float | None, json_path: Path | None) -> int:
     """`python -m evaluation trials`: prints a line a list."""
     engine = load_engine("onnx")
-    audio = _Audio(audio_root)
+    audio = Audio(audio_root)
     results = {}
     for path in lists:
         results[path.stem] = result = evaluate_list(path, audio, crop_s, engine)
@@ -38,9 +38,7 @@ def run(lists: list[Path], audio_root: Path, crop_s: float | None, json_path: Pa
     return 0
 
 
-def evaluate_list(
-    path: Path, audio: _Audio, crop_s: float | None, engine: Engine
-) -> dict[str, Any]:
+def evaluate_list(path: Path, audio: Audio, crop_s: float | None, engine: Engine) -> dict[str, Any]:
     """Scores a list by cosine.
 
     Args:
@@ -79,7 +77,7 @@ def embed_middle(wave: Array, crop_s: float | None, engine: Engine) -> Array:
     return centroid(engine.embed(log_mel_windows(wave, engine.features)))
 
 
-class _Audio:
+class Audio:
     """Recordings by name, out of a folder or the zip shards in it."""
 
     def __init__(self, root: Path) -> None:
