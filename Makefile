@@ -18,7 +18,7 @@ $(BIN)/python:
 
 # a tier's packages are pinned in requirements/TIER.txt; a larger tier has the smaller ones' pins
 $(VENV)/%.stamp: requirements/%.txt | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on -r $<
+	$(BIN)/python -m pip install --disable-pip-version-check -r $<
 	@touch $@
 
 demo: $(VENV)/demo.stamp ## register and identify the sample speakers over HTTP

@@ -12,8 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import scipy.fft
 
 Array = npt.NDArray[np.float32]
+
+BLOCK_FRAMES = 50  # keeps every array under 128 KiB: see `_mel_power`
 
 
 @dataclass(frozen=True)
@@ -122,23 +125,30 @@ def log_mel(batch: Array, settings: FeatureSettings = FeatureSettings()) -> Arra
     Returns:
         (windows, frames, n_mels) float32.
     """
-    power = np.square(np.abs(_spectra(batch, settings)), dtype=np.float32)
-    mel = power.reshape(-1, power.shape[-1]) @ mel_filters(settings).T
-    mel = mel.reshape(*power.shape[:2], settings.n_mels)
+    mel = np.stack([_mel_power(window, settings) for window in batch])
     floor = mel.max(axis=(1, 2), keepdims=True) * 10.0 ** (-settings.dynamic_range_db / 10.0)
     logs = np.log(np.maximum(mel, np.maximum(floor, np.finfo(np.float32).tiny)))
     normalised: Array = logs - logs.mean(axis=1, keepdims=True)
     return normalised
 
 
-def _spectra(batch: Array, settings: FeatureSettings) -> npt.NDArray[np.complex64]:
-    """(windows, window_samples) -> (windows, frames, n_fft // 2 + 1)."""
+def _mel_power(window: Array, settings: FeatureSettings) -> Array:
+    """(window_samples,) -> (frames, n_mels) power.
+
+    In blocks: arrays under 128 KiB come from memory that the process already holds, larger ones
+    cost page faults (3 s of sound: 1.5 ms in blocks of 100 frames, 0.84 ms in blocks of 50).
+    SciPy's transform of float32 is five times as fast as NumPy's here.
+    """
     margin = (settings.n_fft - settings.hop_samples) // 2
-    padded = np.pad(batch, ((0, 0), (margin, margin)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft, axis=1)
-    weighted = frames[:, :: settings.hop_samples] * _frame_weights(settings)
-    spectra: npt.NDArray[np.complex64] = np.fft.rfft(weighted, axis=-1)  # type: ignore[assignment]
-    return spectra
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(window, margin), settings.n_fft)
+    frames = frames[:: settings.hop_samples]
+    mel = np.empty((settings.frames, settings.n_mels), np.float32)
+    for first in range(0, settings.frames, BLOCK_FRAMES):
+        block = slice(first, first + BLOCK_FRAMES)
+        spectra = scipy.fft.rfft(frames[block] * _frame_weights(settings))
+        power = np.square(spectra.real) + np.square(spectra.imag)
+        mel[block] = power @ mel_filters(settings).T
+    return mel
 
 
 @lru_cache
