@@ -1,0 +1,10 @@
+"""From a recording to a wave: `decode` takes any common audio or video file.
+
+`source` bounds and walls off what FFmpeg reads, `decoding` finds the sound in it, `wave` makes
+one mono wave of what was decoded.
+"""
+
+from utils.audio.decoding import AudioLimits, decode
+from utils.audio.wave import SAMPLE_RATE
+
+__all__ = ["SAMPLE_RATE", "AudioLimits", "decode"]
