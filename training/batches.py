@@ -7,11 +7,11 @@ that has another number of workers, sees the same batches.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import Queue
 from pathlib import Path
-from queue import Empty
+from queue import Empty, Full
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from training.degrade import DegradationSettings, degrade, mask, random_part
 from utils.features import FeatureSettings, log_mel
 
 Batch = tuple[np.ndarray, np.ndarray]
+
+WAIT_S = 5.0  # between two looks whether the process at the other end is alive
 
 
 class BatchMaker:
@@ -102,7 +104,7 @@ def _next_batch(queue: Queue, process: BaseProcess) -> Batch:
     """Waits for a batch, and for no worker that has died."""
     while True:
         try:
-            return queue.get(timeout=5.0)
+            return queue.get(timeout=WAIT_S)
         except Empty:
             if not process.is_alive():
                 raise RuntimeError(
@@ -114,5 +116,13 @@ def _work(
     speech: Path, cache: Path, numbers: range, queue: Queue, maker_options: dict[str, int]
 ) -> None:
     maker = BatchMaker(load_corpus(speech, cache), **maker_options)
+    trainer = parent_process()
     for number in numbers:
-        queue.put(maker.make(number))
+        batch = maker.make(number)
+        while True:
+            try:
+                queue.put(batch, timeout=WAIT_S)
+                break
+            except Full:
+                if trainer is not None and not trainer.is_alive():
+                    return
