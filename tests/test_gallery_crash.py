@@ -1,0 +1,440 @@
+"""The gallery under SIGKILL: whatever the moment, it opens, and every returned change is in it.
+
+Children are real processes over a real folder. Some are killed at random moments; some kill
+themselves before one chosen call to the system, and each such call is chosen in turn.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from random import Random
+from types import FrameType
+
+import numpy as np
+import pytest
+
+from utils.errors import AlreadyEnrolled, NotEnrolled
+from utils.gallery import Gallery
+from utils.gallery.files import encode_embeddings
+from utils.scoring import EMBEDDING_SIZE, centroid
+from utils.speaker_id import recording_file_name
+
+pytest.importorskip("fcntl", reason="SIGKILL and forkserver of POSIX")
+
+MODEL = "crnn-1"
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.test_gallery_crash"])
+
+N_ROUNDS = 20  # two kills each
+LONG_ID = "홍길동" * 40  # its name is cut into folders
+# What a speaker has: by the recording's number, the seed of its embeddings.
+State = dict[str, int]
+Change = tuple[str, str, str, int]  # method, speaker ID, number, seed
+
+# The calls by which a change reaches the disk, named as the interpreter's profiler names them.
+SYSTEM_CALLS = {
+    "open", "write", "flush", "fsync", "replace", "unlink", "rmdir", "mkdir", "scandir",
+    "execute", "executemany", "executescript",
+}  # fmt: skip
+
+
+def rows(seed: int) -> np.ndarray:
+    """float32 (3, 64) of unit length, others for each seed."""
+    values = np.random.default_rng(seed).standard_normal((3, EMBEDDING_SIZE))
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+
+
+SEED_OF = {rows(seed).tobytes(): seed for seed in range(200)}
+
+
+def put_file(folder: Path, speaker_id: str, number: str, seed: int) -> None:
+    path = folder / "voice_gallery" / recording_file_name(speaker_id, number)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_embeddings(rows(seed)))
+
+
+def on_disk(folder: Path, speaker_id: str) -> State:
+    """What the files alone say of a speaker: the truth, by other means than the gallery's."""
+    state = {}
+    for number in range(10):
+        path = folder / "voice_gallery" / recording_file_name(speaker_id, str(number))
+        if path.exists():
+            state[str(number)] = SEED_OF[np.load(path, allow_pickle=False).tobytes()]
+    return state
+
+
+def enrolled(folder: Path, gallery: Gallery, speaker_id: str) -> State:
+    """What the gallery says of a speaker, once index, files and search are seen to agree."""
+    state = on_disk(folder, speaker_id)
+    assert [one.number for one in gallery.recordings(speaker_id)] == sorted(state)
+    assert (speaker_id in gallery) == bool(state)
+    if state:
+        probe = centroid(np.vstack([rows(state[number]) for number in sorted(state)]))
+        found = {one.speaker_id: one.score for one in gallery.search(probe, top=100)}
+        assert found[speaker_id] == pytest.approx(1.0, abs=1e-6)
+    return state
+
+
+def after(change: Change, state: State) -> State:
+    """What a speaker has once the change has returned."""
+    method, _, number, seed = change
+    if method == "delete":
+        return {}
+    return state if method == "register" and state else {number: seed}
+
+
+def carry_out(gallery: Gallery, change: Change) -> None:
+    method, speaker_id, number, seed = change
+    try:
+        if method == "delete":
+            gallery.delete(speaker_id)
+        else:
+            getattr(gallery, method)(speaker_id, number, rows(seed), 1.0)
+    except (AlreadyEnrolled, NotEnrolled):
+        pass
+
+
+def assert_nothing_is_left_over(folder: Path) -> None:
+    assert {one.name for one in folder.iterdir()} <= {
+        "voice_gallery", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm", ".lock",
+    }  # fmt: skip
+    for path in (folder / "voice_gallery").rglob("*"):
+        assert path.suffix == ".npy" or any(path.iterdir()), path
+
+
+# Kills at random moments
+
+
+def change_without_end(folder: Path, pipe: Connection, ids: list[str], seed: int) -> None:
+    """Changes its own speakers as fast as it can; tells each change before and after it."""
+    random = Random(seed)
+    with Gallery(folder, MODEL) as gallery:
+        while True:
+            method = random.choice(["register", "replace", "replace", "delete"])
+            speaker_id, number = random.choice(ids), str(random.randrange(3))
+            change = (method, speaker_id, number, random.randrange(200))
+            pipe.send(change)
+            carry_out(gallery, change)
+            pipe.send("returned")
+
+
+class Child:
+    """One such process, and what it has told."""
+
+    def __init__(self, folder: Path, ids: list[str], seed: int, states: dict[str, State]) -> None:
+        self.ids = ids
+        self.states = states  # of all speakers; each child has its own ones
+        self.in_flight: Change | None = None
+        self.n_returned = 0
+        self.pipe, theirs = PROCESSES.Pipe(duplex=False)
+        self.process = PROCESSES.Process(
+            target=change_without_end, args=(folder, theirs, ids, seed), daemon=True
+        )
+        self.process.start()
+        theirs.close()
+
+    def listen(self, until: Callable[[], bool]) -> None:
+        while not until():
+            if self.pipe.poll(0.005):
+                self._take(self.pipe.recv())
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+        try:
+            while True:
+                self._take(self.pipe.recv())
+        except EOFError:
+            self.pipe.close()
+
+    def _take(self, message: Change | str) -> None:
+        if isinstance(message, str):
+            assert self.in_flight is not None
+            speaker_id = self.in_flight[1]
+            self.states[speaker_id] = after(self.in_flight, self.states[speaker_id])
+            self.in_flight = None
+            self.n_returned += 1
+        else:
+            self.in_flight = message
+
+
+def test_no_returned_change_is_lost_and_none_is_half_done(tmp_path: Path) -> None:
+    folder = tmp_path / "gallery"
+    random = Random(20)
+    ids = [["a", "b", LONG_ID], ["c", "D", "d"]]
+    states: dict[str, State] = {one: {} for part in ids for one in part}
+    n_returned = 0
+    for turn in range(N_ROUNDS):
+        children = [Child(folder, part, random.random(), states) for part in ids]  # type: ignore[arg-type]
+        deadline = time.monotonic() + random.uniform(0.0, 0.35)
+        while time.monotonic() < deadline:
+            for child in children:
+                child.listen(lambda: not child.pipe.poll(0.002))  # noqa: B023
+        victim, survivor = children if turn % 2 else children[::-1]
+        victim.kill()
+        enough = survivor.n_returned + 2
+        patience = time.monotonic() + 20
+        survivor.listen(lambda: survivor.n_returned >= enough or time.monotonic() > patience)  # noqa: B023
+        assert survivor.n_returned >= enough, "the dead process holds the living one up"
+        survivor.kill()
+        n_returned += victim.n_returned + survivor.n_returned
+        with Gallery(folder, MODEL) as gallery:
+            for child in children:
+                for speaker_id in child.ids:
+                    now = enrolled(folder, gallery, speaker_id)
+                    allowed = [states[speaker_id]]
+                    if child.in_flight and child.in_flight[1] == speaker_id:
+                        allowed.append(after(child.in_flight, states[speaker_id]))
+                    assert now in allowed, (turn, speaker_id, child.in_flight)
+                    states[speaker_id] = now
+            assert gallery.skipped == []
+        assert_nothing_is_left_over(folder)
+        if turn % 4 == 3:
+            (folder / "index.sqlite").unlink()
+            with Gallery(folder, MODEL) as gallery:
+                assert {one: enrolled(folder, gallery, one) for one in states} == states
+        # Several recordings a speaker come about by copying; the next round changes them.
+        speaker_id = random.choice(sorted(states))
+        if states[speaker_id]:
+            put_file(folder, speaker_id, "7", 7)
+            states[speaker_id] = {**states[speaker_id], "7": 7}
+    assert n_returned > N_ROUNDS
+
+
+# Kills before each call to the system in turn
+
+
+def die_at_call(nth: int) -> list[str]:
+    """Makes this process kill itself before its nth call; gives the list of those it came to."""
+    calls: list[str] = []
+
+    def look(_: FrameType, event: str, function: object) -> None:
+        name = getattr(function, "__name__", "")
+        owner = getattr(function, "__self__", None)
+        if event == "c_call" and name in SYSTEM_CALLS and not isinstance(owner, str | bytes):
+            calls.append(name)
+            if len(calls) == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(look)
+    return calls
+
+
+def fork_to_die(folder: Path, nth: int, change: Change | None) -> Callable[[], bool]:
+    """Forks a process that dies on the way through a change, or through an opening.
+
+    Returns:
+        What lets it begin, waits for its end, and tells whether it was killed.
+    """
+    go, begin = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.read(go, 1)
+            if change is None:
+                die_at_call(nth)
+                Gallery(folder, MODEL)
+            else:
+                gallery = Gallery(folder, MODEL)
+                die_at_call(nth)
+                carry_out(gallery, change)
+            sys.setprofile(None)
+            os._exit(0)
+        except BaseException:  # noqa: BLE001
+            traceback.print_exc()
+            os._exit(1)
+
+    def end() -> bool:
+        os.write(begin, b"g")
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.close(go)
+        os.close(begin)
+        assert status in (0, -signal.SIGKILL)
+        return status != 0
+
+    return end
+
+
+def sweep(pipe: Connection, states: dict[str, State], change: Change) -> None:
+    """Kills a change before each of its calls; sends how many there were, or what went wrong."""
+    try:
+        pipe.send(_sweep(states, change))
+    except BaseException:  # noqa: BLE001
+        pipe.send(traceback.format_exc())
+
+
+def _sweep(states: dict[str, State], change: Change) -> int:
+    speaker_id = change[1]
+    old = states.get(speaker_id, {})
+    new = after(change, old)
+    seen: list[State] = []
+    with memory_folder() as home:
+        template = make_template(home, states)
+        for nth in range(1, 1000):
+            folder = home / f"gallery {nth}"
+            shutil.copytree(template, folder)
+            end = fork_to_die(folder, nth, change)
+            # Opened after the fork and before the kill: it goes on where the other has died.
+            with Gallery(folder, MODEL) as survivor:
+                killed = end()
+                survivor.register("bystander", "0", rows(3), 1.0)
+                seen.append(enrolled(folder, survivor, speaker_id))
+                assert seen[-1] in (old, new), (nth, seen[-1])
+                for other in states.keys() - {speaker_id}:
+                    assert enrolled(folder, survivor, other) == states[other], nth
+            with Gallery(folder, MODEL) as reopened:
+                assert enrolled(folder, reopened, speaker_id) == seen[-1], nth
+                assert reopened.skipped == []
+            assert_nothing_is_left_over(folder)
+            shutil.rmtree(folder)
+            if not killed:
+                break
+    assert seen[0] == old
+    assert seen[-1] == new
+    return len(seen)
+
+
+def sweep_recovery(pipe: Connection, states: dict[str, State], change: Change) -> None:
+    """Kills a change in the middle, and then the opening that recovers it before each call."""
+    try:
+        pipe.send(_sweep_recovery(states, change))
+    except BaseException:  # noqa: BLE001
+        pipe.send(traceback.format_exc())
+
+
+def _sweep_recovery(states: dict[str, State], change: Change) -> int:
+    speaker_id = change[1]
+    allowed = [states[speaker_id], after(change, states[speaker_id])]
+    n_kills = 0
+    with memory_folder() as home:
+        template = make_template(home, states)
+        for first in range(10, 1000, 8):  # by then the intent stands, or soon will
+            killed_once = home / f"killed at {first}"
+            shutil.copytree(template, killed_once)
+            if not fork_to_die(killed_once, first, change)():
+                break
+            for nth in range(1, 1000):
+                folder = home / f"gallery {first} {nth}"
+                shutil.copytree(killed_once, folder)
+                killed = fork_to_die(folder, nth, None)()
+                with Gallery(folder, MODEL) as gallery:
+                    assert enrolled(folder, gallery, speaker_id) in allowed, (first, nth)
+                assert_nothing_is_left_over(folder)
+                shutil.rmtree(folder)
+                n_kills += killed
+                if not killed:
+                    break
+    return n_kills
+
+
+@contextmanager
+def memory_folder() -> Iterator[Path]:
+    """A folder in memory where there is one: a killed process loses nothing of it either."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        yield Path(name)
+
+
+def make_template(home: Path, states: dict[str, State]) -> Path:
+    template = home / "template"
+    for speaker_id, state in states.items():
+        for number, seed in state.items():
+            put_file(template, speaker_id, number, seed)
+    Gallery(template, MODEL).close()
+    return template
+
+
+def run(target: Callable[..., None], *arguments: object) -> object:
+    """Runs a function in a process of its own, where one may fork; gives what it sends."""
+    ours, theirs = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=target, args=(theirs, *arguments))
+    process.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    finally:
+        process.join()
+        ours.close()
+
+
+STATES: dict[str, State] = {
+    "hong": {"0": 1, "1": 2, "5": 3},
+    LONG_ID: {"0": 4, "1": 5},
+    "kim": {"0": 6},
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "speaker_id", "number"),
+    [
+        ("register", "new", "0"),
+        ("register", "새" * 60, "0"),
+        ("replace", "hong", "1"),
+        ("replace", "hong", "9"),
+        ("replace", LONG_ID, "0"),
+        ("replace", "new", "0"),
+        ("delete", "hong", ""),
+        ("delete", LONG_ID, ""),
+    ],
+)
+def test_a_kill_before_any_call_leaves_the_old_or_the_new(
+    method: str, speaker_id: str, number: str
+) -> None:
+    n_kills = run(sweep, STATES, (method, speaker_id, number, 99))
+    assert isinstance(n_kills, int), n_kills
+    assert n_kills > 10
+
+
+@pytest.mark.parametrize(("method", "number"), [("replace", "1"), ("delete", "")])
+def test_a_recovery_may_be_killed_too(method: str, number: str) -> None:
+    n_kills = run(sweep_recovery, STATES, (method, "hong", number, 99))
+    assert isinstance(n_kills, int), n_kills
+    assert n_kills > 40
+
+
+# Power cuts: what must be on the disk before what
+
+
+@pytest.mark.parametrize(
+    ("change", "order"),
+    [
+        (("register", "new", "0", 9), "fsync replace fsync COMMIT"),
+        (
+            ("replace", "hong", "1", 9),
+            "fsync fsync COMMIT replace fsync unlink unlink fsync COMMIT",
+        ),
+        (("delete", "hong", "", 0), "COMMIT unlink unlink unlink fsync COMMIT"),
+    ],
+    ids=["register", "replace", "delete"],
+)
+def test_each_step_is_on_the_disk_before_the_next(
+    tmp_path: Path, change: Change, order: str
+) -> None:
+    calls: list[str] = []
+
+    def look(frame: FrameType, event: str, function: object) -> None:
+        name = getattr(function, "__name__", "")
+        if event == "c_call" and function in {os.fsync, os.replace, os.unlink}:
+            calls.append(name)
+        elif name == "execute" and event == "c_call":
+            calls.extend(["COMMIT"] * (frame.f_locals.get("statement") == "COMMIT"))
+
+    with Gallery(make_template(tmp_path, STATES), MODEL) as gallery:
+        sys.setprofile(look)
+        try:
+            carry_out(gallery, change)
+        finally:
+            sys.setprofile(None)
+    assert calls[-1] == "unlink"  # of the mark that something is being written
+    assert " ".join(calls[:-1]) == order

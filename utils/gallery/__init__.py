@@ -1,0 +1,10 @@
+"""The enrolled voices. `gallery` is what others call; the rest is behind it.
+
+`files` knows the .npy files, `index` the SQLite index over them, `writer` the order in which both
+change, `snapshot` what searching threads see. Only `gallery` takes locks.
+"""
+
+from utils.gallery.gallery import Gallery
+from utils.scoring import Candidate
+
+__all__ = ["Candidate", "Gallery"]

@@ -1,0 +1,279 @@
+"""The gallery's .npy files: written so that a power cut leaves all or nothing, read with suspicion.
+
+Whoever changes something here holds the gallery's writer lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from utils.scoring import EMBEDDING_SIZE, centroid, check_unit_rows
+from utils.speaker_id import parse_recording_file_name, recording_file_name
+
+MAX_FILE_BYTES = 4 * 2**20  # 16,000 segments: hours of one speaker
+_MAX_FOLDERS_DEEP = 8  # the longest ID takes seven
+_HEADER_FIELD = re.compile(rb"'(\w+)':\s*('[^']*'|True|False|\([\d, ]*\))")
+_SHAPE = re.compile(rb"\((\d{1,12}), *%d,?\)" % EMBEDDING_SIZE)
+_TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".new-", ".tmp"
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """By what a file is taken for unchanged without reading it."""
+
+    size: int  # bytes
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One recording as it was read from the disk."""
+
+    file_name: str  # relative to the folder, "/" between folders
+    stat: FileStat
+    sha256: str  # of the whole file, hex
+    embeddings: np.ndarray  # float32 (segments, 64), rows of unit length
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file in the gallery's folder that takes no part, and why."""
+
+    file_name: str
+    reason: str
+
+
+def encode_embeddings(embeddings: np.ndarray) -> bytes:
+    """Makes the bytes of a recording's file: .npy, little-endian float32.
+
+    Args:
+        embeddings: (segments, 64) floats, segments at least 1, rows of unit length.
+
+    Raises:
+        ValueError: another shape, a row of another length, rows that cancel out, or a file of
+            more than 4 MiB.
+    """
+    check_unit_rows(embeddings)
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(embeddings, "<f4"), allow_pickle=False)
+    data = buffer.getvalue()
+    decode_embeddings(data)
+    return data
+
+
+def decode_embeddings(data: bytes) -> np.ndarray:
+    """Reads the bytes of a recording's file.
+
+    Not by `np.load`: that hands the header to Python's own parser, which answers a hostile one
+    with any exception, and allocates what the header asks for.
+
+    Returns:
+        float32 (segments, 64), rows of unit length.
+
+    Raises:
+        ValueError: torn, not .npy, of another type or shape, rows not of unit length or
+            cancelling out, more than 4 MiB.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"more than {MAX_FILE_BYTES} bytes")
+    if len(data) < 12 or not data.startswith(b"\x93NUMPY"):
+        raise ValueError("not an .npy file: its first bytes are others")
+    at = 10 if data[6] == 1 else 12  # version 1 has two bytes for the header's length, 2 has four
+    body_at = at + int.from_bytes(data[8:at], "little")
+    header = data[at:body_at]
+    fields = dict(_HEADER_FIELD.findall(header))
+    shaped = _SHAPE.fullmatch(fields.get(b"shape", b""))
+    if not shaped or fields.get(b"descr") != b"'<f4'":
+        found = header[:100].decode("latin1")
+        raise ValueError(f"not float32 (segments, {EMBEDDING_SIZE}): {found}")
+    shape = (int(shaped[1]), EMBEDDING_SIZE)
+    body = data[body_at:]
+    if len(body) != shape[0] * shape[1] * 4:
+        raise ValueError(f"{len(body)} bytes of values do not make {shape}")
+    order: Literal["F", "C"] = "F" if fields.get(b"fortran_order") == b"True" else "C"
+    embeddings = np.frombuffer(body, "<f4").reshape(shape, order=order)
+    centroid(embeddings)
+    return embeddings
+
+
+def read_recording(folder: Path, file_name: str) -> StoredFile:
+    """Reads one recording; symbolic links are not followed.
+
+    Raises:
+        ValueError: not a recording, as `decode_embeddings`.
+        OSError: cannot be read.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(folder / file_name, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if status.st_size > MAX_FILE_BYTES:
+            raise ValueError(f"{status.st_size} bytes; at most {MAX_FILE_BYTES} are read")
+        data = file.read(MAX_FILE_BYTES + 1)
+    return StoredFile(
+        file_name=file_name,
+        stat=FileStat(status.st_size, status.st_mtime_ns),
+        sha256=hashlib.sha256(data).hexdigest(),
+        embeddings=decode_embeddings(data),
+    )
+
+
+def scan(folder: Path) -> tuple[dict[str, FileStat], list[Skipped]]:
+    """Lists what may be recordings by name and stat, without opening one.
+
+    Returns:
+        The .npy files, names relative to `folder`, and what was passed over.
+
+    Raises:
+        OSError: `folder` itself cannot be listed.
+    """
+    found: dict[str, FileStat] = {}
+    skipped: list[Skipped] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            _look_at(entry, entry.name, _MAX_FOLDERS_DEEP, found, skipped)
+    return found, skipped
+
+
+def speaker_files(folder: Path, speaker_id: str) -> list[str]:
+    """Names all files that bear this speaker's name, readable ones or not, in order."""
+    beginning = recording_file_name(speaker_id, "0").removesuffix("0.npy")
+    above, slash, beginning = beginning.rpartition("/")
+    names: list[str] = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder / above) as entries:
+        for entry in entries:
+            if entry.name.startswith(beginning) and not entry.is_dir(follow_symlinks=False):
+                names.append(above + slash + entry.name)
+    parsed = ((name, parse_recording_file_name(name)) for name in names)
+    return sorted(name for name, one in parsed if one and one.speaker_id == speaker_id)
+
+
+def write_temporary(folder: Path, data: bytes) -> str:
+    """Writes a file under a name of its own and sees it to the disk.
+
+    Returns:
+        The name, for `put_in_place`.
+
+    Raises:
+        OSError: the disk is full or read-only; nothing is left then.
+    """
+    name = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
+    try:
+        with (folder / name).open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        (folder / name).unlink(missing_ok=True)
+        raise
+    return name
+
+
+def put_in_place(folder: Path, temporary: str, file_name: str) -> None:
+    """Gives a temporary file its name, in one step, and sees the name to the disk.
+
+    Raises:
+        OSError: among them FileNotFoundError, there is no such temporary file.
+    """
+    target = folder / file_name
+    make_folder(target.parent)
+    (folder / temporary).replace(target)
+    sync_folder(target.parent)
+    if target.parent != folder:
+        sync_folder(folder)
+
+
+def remove_files(folder: Path, file_names: Iterable[str]) -> None:
+    """Unlinks files, and the folders that this empties, and sees it to the disk.
+
+    Raises:
+        OSError: a file cannot be removed. One that is not there is no error.
+    """
+    parents = set()
+    for name in file_names:
+        (folder / name).unlink(missing_ok=True)
+        parents.add((folder / name).parent)
+    for parent in {_remove_empty_folders(parent, folder) for parent in parents}:
+        sync_folder(parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files and the empty folders that killed writers left."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.startswith(_TEMPORARY_PREFIX) and name.endswith(_TEMPORARY_SUFFIX):
+                Path(entry.path).unlink(missing_ok=True)
+            elif name.endswith("+") and entry.is_dir(follow_symlinks=False):
+                for path, _, _ in os.walk(entry.path, topdown=False):
+                    with suppress(OSError):  # not empty
+                        Path(path).rmdir()
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, each name seen to the disk."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Sees the names in a folder to the disk; Windows has no such call and does it by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _look_at(
+    entry: os.DirEntry[str],
+    name: str,
+    depth: int,
+    found: dict[str, FileStat],
+    skipped: list[Skipped],
+) -> None:
+    """Files one entry under `found` or `skipped`; goes down the folders of names cut in pieces."""
+    try:
+        if entry.name.endswith("+") and depth > 1 and entry.is_dir(follow_symlinks=False):
+            with os.scandir(entry.path) as entries:
+                for below in entries:
+                    _look_at(below, f"{name}/{below.name}", depth - 1, found, skipped)
+        elif not entry.name.lower().endswith(".npy"):
+            return
+        elif entry.is_symlink():
+            skipped.append(Skipped(name, "a symbolic link"))
+        elif not entry.is_file(follow_symlinks=False):
+            skipped.append(Skipped(name, "not a file"))
+        else:
+            status = entry.stat(follow_symlinks=False)
+            found[name] = FileStat(status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        skipped.append(Skipped(name, f"cannot be read: {error.strerror}"))
+
+
+def _remove_empty_folders(folder: Path, top: Path) -> Path:
+    """Removes a folder and those above it that are empty; gives the first that stays."""
+    while folder != top:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:  # another recording is in it
+            break
+        folder = folder.parent
+    return folder

@@ -1,0 +1,132 @@
+"""What searching threads see of the gallery: centroids in memory, kept up with the index."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.gallery.index import Changes, Index, IndexReplaced, Recording
+from utils.scoring import EMBEDDING_SIZE
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Who is enrolled at one moment, in order of arrival; read without a lock.
+
+    A later snapshot may share the three containers and use what lies beyond this one's `count`:
+    so one more speaker costs one more row, and what this one shows stays as it is. Snapshots
+    therefore follow each other in one line, each made of the newest.
+    """
+
+    rows: np.ndarray  # float32 (at least count, 64), each of unit length
+    ids: list[str]  # of each row
+    row_of: dict[str, int]
+    count: int
+
+    @classmethod
+    def empty(cls) -> Snapshot:
+        return cls(np.empty((0, EMBEDDING_SIZE), np.float32), [], {}, 0)
+
+    @property
+    def centroids(self) -> np.ndarray:
+        """float32 (count, 64)."""
+        return self.rows[: self.count]
+
+    def __contains__(self, speaker_id: str) -> bool:
+        return self.row_of.get(speaker_id, self.count) < self.count
+
+    def changed(self, leaving: AbstractSet[str], put: Mapping[str, np.ndarray]) -> Snapshot:
+        """The next snapshot: without some speakers, then with others added or replaced.
+
+        Newcomers are written beside what is there, in room that grows by doubling; the rest
+        takes a copy.
+
+        Args:
+            leaving: IDs; one that is not here is passed over.
+            put: by ID, float32 (64,) of unit length.
+        """
+        base = self
+        gone = [self.row_of[one] for one in leaving if one in self]
+        if gone or any(one in self for one in put):
+            rows = np.delete(self.centroids, gone, axis=0)  # a copy, also of all
+            ids = [one for one in self.ids[: self.count] if one not in leaving]
+            base = Snapshot(rows, ids, {one: row for row, one in enumerate(ids)}, len(ids))
+            for one in put.keys() & base.row_of.keys():
+                rows[base.row_of[one]] = put[one]
+        return base._with_newcomers({one: row for one, row in put.items() if one not in base})
+
+    def _with_newcomers(self, newcomers: Mapping[str, np.ndarray]) -> Snapshot:
+        if not newcomers:
+            return self
+        count = self.count + len(newcomers)
+        rows = self.rows
+        if count > len(rows):
+            rows = np.empty((max(count, 2 * len(rows)), EMBEDDING_SIZE), np.float32)
+            rows[: self.count] = self.centroids
+        rows[self.count : count] = list(newcomers.values())
+        self.ids[self.count :] = newcomers
+        self.row_of.update(zip(newcomers, range(self.count, count), strict=True))
+        return Snapshot(rows, self.ids, self.row_of, count)
+
+
+class View:
+    """The newest snapshot of one network's speakers; safe to share between threads."""
+
+    def __init__(self, index: Index, model_id: str) -> None:
+        """Takes the index over: it is for this view alone, and `close` closes it."""
+        self._index = index
+        self._model_id = model_id
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._data_version = -1
+        self._change = -1
+        self._id_of_slot: dict[int, str] = {}
+        self._snapshot = Snapshot.empty()
+
+    def snapshot(self) -> Snapshot:
+        """Shows every change that any process has committed before the call.
+
+        Raises:
+            IndexReplaced: the index's file is another one by now, or the view was closed for it.
+            sqlite3.Error: the index cannot be read.
+        """
+        with self._asking():
+            data_version = self._index.data_version()
+            if data_version != self._data_version:
+                self._apply(self._index.changes(self._change, self._model_id))
+                self._data_version = data_version
+            return self._snapshot
+
+    def recordings(self, speaker_id: str) -> list[Recording]:
+        """What is known of a speaker's recordings; errors as `snapshot`."""
+        with self._asking():
+            return self._index.recordings(speaker_id)
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            self._index.close()
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """The connection for this thread alone, if it still is one to the gallery's index."""
+        with self._lock:
+            if self._is_closed or self._index.is_replaced():
+                raise IndexReplaced
+            yield
+
+    def _apply(self, changes: Changes) -> None:
+        if changes.everything:
+            self._id_of_slot, self._snapshot = {}, Snapshot.empty()
+        leaving = {
+            self._id_of_slot.pop(slot) for slot in changes.emptied if slot in self._id_of_slot
+        }
+        self._id_of_slot.update(changes.speakers)
+        put = {one: row for (_, one), row in zip(changes.speakers, changes.centroids, strict=True)}
+        self._snapshot = self._snapshot.changed(leaving, put)
+        self._change = changes.change
