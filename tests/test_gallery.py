@@ -949,7 +949,7 @@ def test_a_folder_that_cannot_be_is_an_error(tmp_path: Path) -> None:
 def test_ten_thousand_speakers_open_and_are_searched_quickly(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Bounds some ten times over what was measured, so that they hold on a busy machine."""
+    """Bounds some ten times over what was measured, in CPU time: other work must not fail it."""
     caplog.set_level(logging.INFO)
     voices = folder / "voice_gallery"
     voices.mkdir(parents=True)
@@ -957,24 +957,24 @@ def test_ten_thousand_speakers_open_and_are_searched_quickly(
     for i, embeddings in enumerate(everybody):
         np.save(voices / f"speaker{i}-0.npy", embeddings)
     Gallery(folder, MODEL).close()
-    started = time.perf_counter()
+    started = time.process_time()
     with Gallery(folder, MODEL) as gallery:
-        assert time.perf_counter() - started < 1.5  # 0.1 s
+        assert time.process_time() - started < 1.5  # 0.1 s
         assert "10000 speakers" in caplog.text
         assert "speaker1234" not in caplog.text  # counts, no names
         probe = centroid(everybody[1234])
         times = []
         for _ in range(50):
-            started = time.perf_counter()
+            started = time.process_time()
             best = gallery.search(probe)
-            times.append(time.perf_counter() - started)
+            times.append(time.process_time() - started)
         assert best[0].speaker_id == "speaker1234"
         assert sorted(times)[25] < 2e-3  # 0.2 ms
         times = []
         for i in range(20):
-            started = time.perf_counter()
+            started = time.process_time()
             assert f"new{i}" not in gallery
-            times.append(time.perf_counter() - started)
+            times.append(time.process_time() - started)
             gallery.register(f"new{i}", "0", rows(i), 1.0)
             assert f"new{i}" in gallery
         assert sorted(times)[10] < 5e-4  # 0.01 ms
