@@ -1,0 +1,89 @@
+"""Measures how quick the answers are.
+
+python -m benchmarks request                             one request, and many at once
+python -m benchmarks request --json benchmarks/request.json
+python -m benchmarks request --speakers 1000 --requests 50 --baseline-requests 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import request
+
+
+def main() -> int:
+    # the servers are stopped on the way out
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    arguments = _parser().parse_args()
+    plan = request.QUICK if arguments.quick else request.Plan()
+    chosen = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name in request.Plan.__dataclass_fields__ and value is not None
+    }
+    return request.run(plan.with_changes(**chosen), arguments.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    add = commands.add_parser(
+        "request",
+        help="the time of a request, beside the original way of answering it",
+        description=request.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).add_argument
+    default = request.Plan()
+    sizes = " and ".join(map(str, default.speakers))
+    add("--json", type=Path, metavar="FILE", help="write the figures here")
+    add(
+        "--speakers",
+        type=_at_least(1),
+        action="append",
+        metavar="N",
+        help=f"registered speakers; repeatable (default: {sizes})",
+    )
+    numbers: list[tuple[str, Callable[[str], float], str]] = [
+        ("requests", _at_least(1), "timed requests of ours in each gallery"),
+        ("baseline_requests", _at_least(1), "timed requests of the baseline in each gallery"),
+        ("seconds", float, "after so long a gallery's measurement ends, complete or not"),
+        ("clients", _at_least(1), "clients that ask at once, for requests a second"),
+        ("clients_seconds", float, "how long they ask each server; 0 leaves them out"),
+        ("processes", _at_least(1), "processes of our server"),
+        ("threads", _at_least(1), "threads in each of them"),
+    ]
+    for name, kind, text in numbers:
+        add(
+            f"--{name.replace('_', '-')}",
+            type=kind,
+            help=f"{text} (default: {getattr(default, name):g})",
+        )
+    add(
+        "--quick",
+        action="store_true",
+        help="a small gallery and a few requests: that it works, not how quick it is",
+    )
+    return parser
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole_number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        return value
+
+    return whole_number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""The docs are true and whole where a program can tell: settings, errors, links, figures."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote
+
+import pytest
+from flask import Flask
+
+from evaluation import report
+from utils.errors import SpeakerServerError
+from utils.identification import Answer, Identifier
+from web.problems import TYPE, problem
+from web.routes import answer_json, make_routes
+from web.schemas import IdentificationFields
+
+ROOT = Path(__file__).parent.parent
+READMES = ("README.md", "README.ko.md")
+BENCHMARK = ROOT / "benchmarks" / "request.json"
+SETTING = re.compile(r"(--[a-z-]+) (?:(?! --)[^\[])*\[env var: (\w+)\](?: \(default: ([^)]*)\))?")
+FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+SENT_BESIDE_THE_SCHEMA = {"file", "ip_address"}
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def documents() -> list[Path]:
+    """Every Markdown file of the project: none in hidden folders, environments and outputs."""
+    found = [path.relative_to(ROOT) for path in ROOT.rglob("*.md")]
+    return sorted(
+        path for path in found if path.parts[0] not in {"out", "upload"} and path.parts[0][0] != "."
+    )
+
+
+def fenced(text: str, language: str | None = None) -> list[str]:
+    return [body for _, kind, body in FENCED.findall(text) if language in {None, kind}]
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """The cells of every line that is one of a table."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def leaves(family: type[SpeakerServerError]) -> list[type[SpeakerServerError]]:
+    members = family.__subclasses__()
+    return [leaf for member in members for leaf in leaves(member)] if members else [family]
+
+
+def settings_of_the_help() -> list[tuple[str, ...]]:
+    """Flag, environment variable and default ("" if it is no plain value) of every setting."""
+    shown = subprocess.run(
+        [sys.executable, str(ROOT / "app.py"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+    )
+    return SETTING.findall(" ".join(shown.stdout.partition("options:")[2].split()))
+
+
+def test_every_setting_is_documented_with_its_variable_and_default() -> None:
+    rows = {row[0]: row[1:3] for row in table_rows(read("docs/settings.md"))}
+    documented = {name: row for name, row in rows.items() if name.startswith("`--")}
+    settings = settings_of_the_help()
+    assert len(settings) >= 14
+    assert documented.keys() == {f"`{flag}`" for flag, *_ in settings}
+    for flag, variable, default in settings:
+        shown_variable, shown_default = documented[f"`{flag}`"]
+        assert shown_variable == f"`{variable}`"
+        assert shown_default == f"`{default}`" if default else shown_default  # of several values
+
+
+@pytest.mark.parametrize("error", leaves(SpeakerServerError), ids=lambda error: error.__name__)
+def test_every_error_is_documented_as_it_is_answered(error: type[SpeakerServerError]) -> None:
+    answered = json.loads(problem(error.status, error.__name__, "").get_data())
+    kind = answered["type"].removeprefix(TYPE)
+    rows = [row for row in table_rows(read("docs/errors.md")) if row[0] == f"`{error.__name__}`"]
+    assert [row[1:3] for row in rows] == [[str(error.status), f"`{kind}`"]]
+    assert TYPE in read("docs/errors.md")
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_route_and_field_stands_in_the_readme(name: str) -> None:
+    app = Flask("documented", static_folder=None)
+    app.register_blueprint(make_routes(cast(Identifier, None), ()))
+    for rule in app.url_map.iter_rules():
+        (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        assert f"`{method} {rule.rule}`" in read(name)
+    described = {row[0] for row in table_rows(read(name))}
+    answer = answer_json(Answer("", "identified", 0.0, [], 0.0, {}))
+    assert {f"`{field}`" for field in known_fields() | set(answer)} <= described
+
+
+def known_fields() -> set[str]:
+    fields = {field.rstrip("_") for field in IdentificationFields.model_fields}
+    return fields | SENT_BESIDE_THE_SCHEMA
+
+
+def curl_fields(command: str) -> set[str]:
+    """The names of the fields that a curl command sends."""
+    words = shlex.split(command)
+    values = [value for flag, value in itertools.pairwise(words) if flag in {"-F", "-d"}]
+    fields: set[str] = set()
+    for value in values:
+        fields |= set(json.loads(value)) if value.startswith("{") else {value.partition("=")[0]}
+    return fields
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_curl_examples_send_fields_and_files_that_there_are(name: str) -> None:
+    commands = [
+        line
+        for block in fenced(read(name), "bash")
+        for line in block.splitlines()
+        if line.startswith("curl ")
+    ]
+    assert len(commands) >= 6
+    for command in commands:
+        assert command.endswith(" http://127.0.0.1:5000/Identification_Request")
+        assert curl_fields(command) <= known_fields(), command
+        for path in re.findall(r"@(data/\S+\.mp4)", command):
+            assert (ROOT / path).is_file()
+
+
+def test_both_readmes_show_the_same_commands_and_answers() -> None:
+    english, korean = (read(name) for name in READMES)
+    assert fenced(english) == fenced(korean)
+    assert english.count("\n## ") == korean.count("\n## ")
+    assert len(table_rows(english)) == len(table_rows(korean))
+    for block in fenced(english, "json"):
+        json.loads(block)
+
+
+def test_what_is_made_with_make_can_be_made() -> None:
+    targets = set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+    for path in documents():
+        for target in re.findall(r"`make ([a-z]+)", read(str(path))):
+            assert target in targets, f"{path}: make {target}"
+
+
+@pytest.mark.parametrize("path", documents(), ids=str)
+def test_files_that_are_named_exist(path: Path) -> None:
+    for name in re.findall(r"`((?:[\w-]+/)+[\w-]+\.(?:py|sh|txt|toml))`", read(str(path))):
+        assert (ROOT / name).is_file(), name
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_rooms_of_the_picture_and_the_table_exist(name: str) -> None:
+    (way,) = (row[1] for row in table_rows(read(name)) if row[0] == "`utils/`")
+    drawn = re.findall(r">((?:utils|web)/[^<]*)<", read("img/way.svg"))
+    named = [f"utils/{each}" for each in re.findall(r"`([a-z_]+(?:\.py|/))`", way)]
+    assert len(drawn) >= 7
+    assert len(named) >= 5
+    for each in drawn + named:
+        assert (ROOT / each).exists(), each
+
+
+@pytest.mark.parametrize("path", documents(), ids=str)
+def test_links_and_pictures_lead_somewhere(path: Path) -> None:
+    text = FENCED.sub("", read(str(path)))
+    for link in LINK.findall(text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, _, heading = unquote(link).partition("#")
+        there = (ROOT / path).parent / target if target else ROOT / path
+        assert there.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert heading in anchors, link
+
+
+@pytest.mark.skipif(not report.REPORT.exists(), reason="no accuracy report was made yet")
+@pytest.mark.parametrize("name", report.SHOWN_IN)
+def test_the_accuracy_shown_is_what_was_measured(name: str) -> None:
+    measured = json.loads(report.REPORT.read_text(encoding="utf-8"))
+    assert report.table(measured) in read(name)
+
+
+def speed_rows(result: dict[str, Any]) -> list[str]:
+    """The table lines for a benchmark's galleries: p50, p95, the original way's p50, the ratio."""
+    return [
+        f"| {int(speakers):,} | {figures['p50_ms']:.1f} | {figures['p95_ms']:.1f} "
+        f"| {figures['baseline_p50_ms']:,.0f} | {figures['ratio']:.0f}x |"
+        for speakers, figures in result["galleries"].items()
+    ]
+
+
+@pytest.mark.skipif(not BENCHMARK.exists(), reason="no benchmark was made yet")
+@pytest.mark.parametrize("name", READMES)
+def test_the_speed_shown_is_what_was_measured(name: str) -> None:
+    section = read(name).partition("<!-- speed -->\n")[2].partition("<!-- /speed -->")[0]
+    shown = [line for line in section.splitlines() if re.match(r"\| [\d,]+ \|", line)]
+    assert shown == speed_rows(json.loads(BENCHMARK.read_text(encoding="utf-8")))
