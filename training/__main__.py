@@ -37,7 +37,13 @@ def main() -> None:
     else:
         from training.export import export_run
 
-        export_run(arguments.name, arguments.best_model)
+        export_run(
+            arguments.name,
+            arguments.best_model,
+            speech=arguments.speech,
+            cache=arguments.cache,
+            shrinkage=arguments.shrinkage,
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,9 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(threads=1)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="train, or take up a run that was stopped")
-    run.add_argument("--name", required=True, help="the run's folder in training/runs/")
-    run.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
-    run.add_argument("--cache", type=Path, default=ROOT / ".cache" / "corpus")
     run.add_argument("--workers", type=int, default=1, help="processes that make batches")
     run.add_argument("--threads", type=int, default=1, help="CPU threads of the network")
     for field in dataclasses.fields(RunSettings):
@@ -60,7 +63,11 @@ def _parser() -> argparse.ArgumentParser:
             flag, type=type(field.default), default=field.default, help="default: %(default)s"
         )
     export = commands.add_parser("export", help="write best_model/ from a run's averaged weights")
-    export.add_argument("--name", required=True)
+    export.add_argument("--shrinkage", type=float, default=0.2, help="of the head's WCCN, 0 to 1")
+    for command in (run, export):
+        command.add_argument("--name", required=True, help="the run's folder in training/runs/")
+        command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
+        command.add_argument("--cache", type=Path, default=ROOT / ".cache" / "corpus")
     export.add_argument("--best-model", type=Path, default=ROOT / "best_model")
     return parser
 

@@ -60,13 +60,14 @@ class BatchMaker:
         """
         rng = np.random.default_rng((self.seed, number))
         picked = rng.choice(len(self.corpus.speech), self.batch_size, p=self.chances)
-        waves = np.stack([self._degraded_window(int(index), rng) for index in picked])
+        waves = np.stack([self.degraded_window(int(index), rng) for index in picked])
         inputs = log_mel(waves, self.features)
         for window in inputs:
             mask(window, self.degradations, rng)
         return inputs.astype(np.float16), self.targets[picked]
 
-    def _degraded_window(self, index: int, rng: np.random.Generator) -> np.ndarray:
+    def degraded_window(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """(window_samples,) from a random place of a recording, degraded, peak 1."""
         samples = self.features.window_samples
         wave = random_part(self.corpus.speech, index, samples, rng)
         wave = degrade(wave, self.corpus, self.degradations, rng)

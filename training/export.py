@@ -18,6 +18,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from training.batches import BatchMaker
+from training.corpus import load_corpus
+from training.head import fit_head
 from training.network import NetworkSettings, build_network, multiply_adds
 from training.run import RUNS, read_averaged
 from utils.embedding import MANIFEST
@@ -27,16 +30,24 @@ STEM = "speaker_crnn_attention"
 OPSET = 17
 
 
-def export_run(name: str, folder: Path, runs: Path = RUNS) -> None:
-    """Writes `.keras`, `.onnx` and the manifest of a run's averaged weights into a folder."""
-    run = runs / name
+def export_run(name: str, folder: Path, *, speech: Path, cache: Path, shrinkage: float) -> None:
+    """Fits the head of a run's averaged network and writes both its files and the manifest."""
+    run = RUNS / name
     settings = json.loads((run / "settings.json").read_text())
     network = settings["network"]
     network["stage_channels"] = tuple(network["stage_channels"])
     model = build_network(NetworkSettings(**network))
     step, averaged = read_averaged(run)
     model.set_weights(averaged)
-    write_best_model(model, folder, provenance={"name": name, "step": step, **settings})
+    maker = BatchMaker(
+        load_corpus(speech, cache),
+        batch_size=settings["run"]["batch_size"],
+        embedding_size=network["embedding_size"],
+        seed=settings["run"]["seed"],
+    )
+    fit_head(model, maker, shrinkage)
+    provenance = {"name": name, "step": step, "head_shrinkage": shrinkage, **settings}
+    write_best_model(model, folder, provenance)
 
 
 def write_best_model(model: keras.Model, folder: Path, provenance: dict) -> None:
