@@ -13,7 +13,7 @@ help: ## say what can be made
 setup: $(VENV)/server.stamp ## make the environment of the server alone
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 
 # a tier's packages are pinned in requirements/TIER.txt; a larger tier has the smaller ones' pins

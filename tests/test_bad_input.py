@@ -160,9 +160,10 @@ def speech(seconds: float) -> np.ndarray:
 
 
 def ten_hours(path: Path) -> Path:
-    """One second of AAC silence, its packets written again and again for 36,000 s."""
+    """A packet of AAC silence written again and again for 36,000 s, and no duration declared."""
     rate = 8_000
-    with av.open(str(path), "w") as container:
+    options = {"movflags": "empty_moov", "frag_duration": "60000000"}
+    with av.open(str(path), "w", options=options) as container:
         track = container.add_stream("aac", rate=rate, layout="mono")
         packets = []
         for number in range(6):  # the first ones are the encoder's warm-up

@@ -96,10 +96,9 @@ def onnx_graph(model: keras.Model) -> onnx.ModelProto:
         y = graph.relu(graph.convolution(x, f"{name}_a"))
         y = graph.convolution(y, f"{name}_b")
         x = graph.relu(graph.add("Add", y, graph.convolution(x, f"{name}_shortcut")))
-    x = graph.add("Transpose", x, perm=[2, 0, 3, 1])  # (t, n, m, c): time first, as GRU wants it
-    x = graph.add("Reshape", x, graph.constant("rows_shape", np.array([0, 0, -1])))
-    kernel, bias = graph.folded("projection", "projection_norm")
-    x = graph.relu(graph.dense(x, "projection", kernel, bias))
+    x = graph.relu(graph.projection(x, "projection"))  # (n, units, t, 1)
+    x = graph.add("Squeeze", x, graph.constant("axis_3", np.array([3])))
+    x = graph.add("Transpose", x, perm=[2, 0, 1])  # (t, n, units): time first, as GRU wants it
     rows = graph.bidirectional_gru(x, "recurrent")  # (n, t, 2 * units)
     pooled = graph.attentive_statistics(rows)
     kernel, bias = graph.weights("embedding")
@@ -116,6 +115,7 @@ class _Graph:
 
     def __init__(self, model: keras.Model) -> None:
         self.layers = {layer.name: layer for layer in model.layers}
+        self.mels_left = model.get_layer("rows").input.shape[2]
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -160,6 +160,22 @@ class _Graph:
             self.constant(f"{name}_bias", bias),
             auto_pad="SAME_UPPER",  # as Keras pads
             strides=list(self.layers[f"{name}_conv"].strides),
+        )
+
+    def projection(self, x: str, name: str) -> str:
+        """The dense layer over a frame's bins and channels, as a convolution over all its bins.
+
+        It spares the copy that laying them out in Keras' order would cost. (n, c, t, m) -> (n,
+        units, t, 1)
+        """
+        kernel, bias = self.folded(name, f"{name}_norm")  # rows in Keras' order: bin, channel
+        channels = self.layers[name].input.shape[-1] // self.mels_left
+        kernel = kernel.reshape(self.mels_left, channels, -1).transpose(2, 1, 0)[:, :, None]
+        return self.add(
+            "Conv",
+            x,
+            self.constant(f"{name}_kernel", np.ascontiguousarray(kernel)),
+            self.constant(f"{name}_bias", bias),
         )
 
     def bidirectional_gru(self, x: str, name: str) -> str:

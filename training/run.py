@@ -49,6 +49,8 @@ def train(
     keras.mixed_precision.set_global_policy(settings.precision)
     use_fused_batch_normalization()
     model = build_network(network)
+    if settings.start_from:
+        model.set_weights(read_averaged(runs / settings.start_from)[1])
     model.compile(
         optimizer=keras.optimizers.AdamW(
             settings.peak_rate, weight_decay=settings.weight_decay, global_clipnorm=5.0

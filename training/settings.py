@@ -21,6 +21,7 @@ class RunSettings:
     average_decay: float = 0.998  # of the exponential moving average of the weights, a step
     precision: str = "mixed_bfloat16"
     seed: int = 1
+    start_from: str = ""  # a run whose averaged weights this one begins with
 
 
 def learning_rate(step: int, settings: RunSettings) -> float:

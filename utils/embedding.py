@@ -126,6 +126,8 @@ class KerasEngine:
         self.features = files.features
         self._model = keras.saving.load_model(files.path("keras"), compile=False)
         self._lock = threading.Lock()  # Keras makes no promise for threads
+        # the first call compiles, which a request should not wait for
+        self.embed(np.zeros((1, self.features.frames, self.features.n_mels), np.float32))
 
     def embed(self, windows: Array) -> Array:
         with self._lock:

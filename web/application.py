@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from flask import Flask
-from utils.gallery import Gallery
 
-from utils.embedding import load_engine
+from utils.embedding import BEST_MODEL, ModelFiles, load_engine
+from utils.gallery import Gallery
 from utils.identification import Identifier
 from web.problems import answer_problems
 from web.routes import make_routes
 from web.settings import MEBI, Settings
 
 FORM_BYTES = MEBI  # what a form may hold beside the recording
+
+
+def check(settings: Settings) -> None:
+    """Looks whether an application can be made, and puts the gallery in order.
+
+    Raises:
+        NotReady: the network's files or the gallery cannot be opened.
+    """
+    Gallery(settings.gallery, ModelFiles(BEST_MODEL).model_id).close()
 
 
 def create_app(settings: Settings) -> Flask:

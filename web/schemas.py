@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from flask import Request
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from werkzeug.datastructures import FileStorage
 
 from utils.errors import BadField
@@ -27,7 +27,7 @@ class IdentificationFields(BaseModel):
     name: str | None = None
     path_dir: str | None = None
     re_register: Flag = False
-    register_: Flag = True  # on the wire: register
+    register_: Flag = Field(True, alias="register")
 
 
 def read_fields(request: Request) -> tuple[IdentificationFields, FileStorage | None]:
@@ -47,12 +47,10 @@ def read_fields(request: Request) -> tuple[IdentificationFields, FileStorage | N
             f"The body is of type {request.mimetype or 'none'!r}; send a form "
             "(application/x-www-form-urlencoded or multipart/form-data) or JSON."
         )
-    if "register" in raw:
-        raw = {**raw, "register_": raw["register"]}
     try:
         fields = IdentificationFields.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0]).rstrip("_")
-        raise BadField(f"The field {field!r} is not right: {first['msg']}.") from error
+        wanted = "True or False" if first["type"].startswith("bool") else "text"
+        raise BadField(f"The field {first['loc'][0]!r} has no meaning; send {wanted}.") from error
     return fields, request.files.get("file")

@@ -41,6 +41,8 @@ class Settings:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
+        if self.min_speech_s < 0:
+            raise ValueError(f"min_speech_s must be 0 or more, got {self.min_speech_s}")
         if not 0 <= self.port <= 65_535:
             raise ValueError(f"port must be 0 to 65535, got {self.port}")
 

@@ -169,7 +169,7 @@ def write_temporary(folder: Path, data: bytes) -> str:
     """
     name = f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
     try:
-        with (folder / name).open("xb") as file:
+        with open(folder / name, "xb", opener=_owner_only) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -177,6 +177,11 @@ def write_temporary(folder: Path, data: bytes) -> str:
         (folder / name).unlink(missing_ok=True)
         raise
     return name
+
+
+def _owner_only(path: str, flags: int) -> int:
+    """An opener: voices are nobody else's to read, whatever the umask."""
+    return os.open(path, flags, 0o600)
 
 
 def put_in_place(folder: Path, temporary: str, file_name: str) -> None:

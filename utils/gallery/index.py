@@ -284,6 +284,10 @@ class Index:
     def clear_intent(self, speaker_id: str) -> None:
         self._execute("DELETE FROM intent WHERE speaker_id = ?", (speaker_id,))
 
+    def empty_log(self) -> None:
+        """Takes what was deleted out of the write-ahead log too, unless somebody reads just now."""
+        self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _execute(self, statement: str, values: Sequence[object] = ()) -> None:
         self._connection.execute(statement, values).close()
 

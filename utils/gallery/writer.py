@@ -129,6 +129,7 @@ class Writer:
         with self._marked():
             self._index.put_intent(Intent(speaker_id))
             self._finish(Intent(speaker_id))
+            self._index.empty_log()
 
     def _finish(self, intent: Intent) -> None:
         """Carries an intent out from whatever step on."""
