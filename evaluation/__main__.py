@@ -3,6 +3,8 @@
 python -m evaluation demo                      the sample set over HTTP, line by line
 python -m evaluation samples                   the same figures without a server
 python -m evaluation trials LIST --audio-root DIR --crop-s 2
+python -m evaluation report                    all dev lists; writes the docs' figures
+python -m evaluation readme                    the examples of the docs, run again
 """
 
 from __future__ import annotations
@@ -28,6 +30,10 @@ def main() -> int:
         from evaluation import report
 
         return report.run(arguments.speech)
+    if arguments.command == "readme":
+        from evaluation import readme
+
+        return readme.run()
     from evaluation import trials
 
     return trials.run(arguments.list, arguments.audio_root, arguments.crop_s, arguments.json)
@@ -51,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     trials.add_argument("--json", type=Path, help="write the figures here")
     report = commands.add_parser("report", help="all dev lists; writes the figures of the docs")
     report.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
+    commands.add_parser("readme", help="run the READMEs' examples and show their real answers")
     return parser
 
 

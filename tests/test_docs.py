@@ -128,9 +128,9 @@ def test_the_curl_examples_send_fields_and_files_that_there_are(name: str) -> No
         for line in block.splitlines()
         if line.startswith("curl ")
     ]
-    assert len(commands) >= 6
+    assert len(commands) >= 7
     for command in commands:
-        assert command.endswith(" http://127.0.0.1:5000/Identification_Request")
+        assert re.search(r" http://127\.0\.0\.1:5000/(Identification_Request|readyz)$", command)
         assert curl_fields(command) <= known_fields(), command
         for path in re.findall(r"@(data/\S+\.mp4)", command):
             assert (ROOT / path).is_file()
@@ -143,6 +143,12 @@ def test_both_readmes_show_the_same_commands_and_answers() -> None:
     assert len(table_rows(english)) == len(table_rows(korean))
     for block in fenced(english, "json"):
         json.loads(block)
+
+
+def test_the_answers_shown_are_of_the_network_that_is_here() -> None:
+    """After an export `python -m evaluation readme` shows the new network's."""
+    model_id = json.loads(read("best_model/model.json"))["model_id"]
+    assert f'"model_id":"{model_id}"' in read("README.md")
 
 
 def test_what_is_made_with_make_can_be_made() -> None:
