@@ -17,6 +17,7 @@ from training.batches import BatchMaker
 from training.corpus import Corpus, Recordings, teacher_projection
 from training.degrade import DegradationSettings, band_pass, degrade, mix
 from training.settings import RunSettings, learning_rate
+from training.targets import make_targets
 
 ROOT = Path(__file__).parent.parent
 N_RECORDINGS = 6
@@ -48,7 +49,9 @@ def corpus() -> Corpus:
 
 
 def make_batch(corpus: Corpus, number: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    return BatchMaker(corpus, batch_size=8, embedding_size=4, seed=seed).make(number)
+    settings = RunSettings(batch_size=8, seed=seed, short_chance=0.5)
+    inputs, targets = BatchMaker(corpus, settings, embedding_size=4).make(number)
+    return inputs, targets["unit"]
 
 
 def test_a_batch_is_a_function_of_seed_and_number(corpus: Corpus) -> None:
@@ -107,6 +110,20 @@ def test_the_projection_keeps_the_largest_directions() -> None:
     np.testing.assert_allclose(np.abs(axes), [[1, 0], [0, 1], [0, 0]], atol=0.05)
 
 
+def test_a_target_is_drawn_towards_its_speaker(corpus: Corpus) -> None:
+    of_share = {
+        share: make_targets(corpus, RunSettings(centroid_share=share, class_recordings=2), size=4)
+        for share in (0.0, 0.5, 1.0)
+    }
+    assert of_share[0.0].speaker.tolist() == [0, 0, 0, 1, 1, -1]
+    alone, between, mean = (of_share[share].unit for share in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(mean[:3], np.tile(of_share[0.0].centroids[0], (3, 1)), atol=1e-6)
+    np.testing.assert_allclose(mean[5], alone[5], atol=1e-6)
+    nearer = np.sum(between * mean, axis=1) - np.sum(alone * mean, axis=1)
+    assert (nearer[:5] > 0).all()
+    assert of_share[0.0].chances.sum() == pytest.approx(1.0)
+
+
 def test_the_learning_rate_rises_then_falls() -> None:
     settings = RunSettings(steps=1_000, warmup_steps=100)
     rates = [learning_rate(step, settings) for step in range(1_001)]
@@ -146,7 +163,8 @@ folder = Path(sys.argv[1])
 if __name__ == "__main__":
     train(
         name,
-        RunSettings(steps=6, batch_size=4, warmup_steps=2, precision="float32"),
+        RunSettings(steps=6, batch_size=4, warmup_steps=2, precision="float32",
+                    margin_weight=0.1, class_recordings=2),
         speech=folder, cache=folder / "cache", runs=folder / "runs",
         # TensorFlow 2.21 with oneDNN crashes in convolutions of fewer than 16 channels
         network=NetworkSettings(stem_channels=16, stage_channels=(16, 16), projection_units=16,

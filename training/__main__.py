@@ -11,7 +11,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from training.settings import RunSettings
+from training.settings import RUNS, RunSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +34,11 @@ def main() -> None:
             cache=arguments.cache,
             workers=arguments.workers,
         )
+    elif arguments.command == "curves":
+        from training.curves import draw_curves
+
+        draw_curves(RUNS / arguments.name, RUNS / arguments.name / "curves.png")
+        print(RUNS / arguments.name / "curves.png")
     else:
         from training.export import export_run
 
@@ -64,8 +69,10 @@ def _parser() -> argparse.ArgumentParser:
         )
     export = commands.add_parser("export", help="write best_model/ from a run's averaged weights")
     export.add_argument("--shrinkage", type=float, default=0.2, help="of the head's WCCN, 0 to 1")
-    for command in (run, export):
+    curves = commands.add_parser("curves", help="draw a run's losses and dev EERs")
+    for command in (run, export, curves):
         command.add_argument("--name", required=True, help="the run's folder in training/runs/")
+    for command in (run, export):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
         command.add_argument("--cache", type=Path, default=ROOT / ".cache" / "corpus")
     export.add_argument("--best-model", type=Path, default=ROOT / "best_model")

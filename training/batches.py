@@ -15,11 +15,13 @@ from queue import Empty, Full
 
 import numpy as np
 
-from training.corpus import Corpus, load_corpus, teacher_projection
+from training.corpus import Corpus, load_corpus
 from training.degrade import DegradationSettings, degrade, mask, random_part
+from training.settings import RunSettings
+from training.targets import make_targets
 from utils.features import FeatureSettings, log_mel
 
-Batch = tuple[np.ndarray, np.ndarray]
+Batch = tuple[np.ndarray, dict[str, np.ndarray]]
 
 WAIT_S = 5.0  # between two looks whether the process at the other end is alive
 
@@ -30,52 +32,54 @@ class BatchMaker:
     def __init__(
         self,
         corpus: Corpus,
-        batch_size: int,
+        settings: RunSettings,
         embedding_size: int,
-        seed: int,
         features: FeatureSettings = FeatureSettings(),
         degradations: DegradationSettings = DegradationSettings(),
     ) -> None:
         self.corpus = corpus
-        self.batch_size = batch_size
-        self.seed = seed
+        self.settings = settings
         self.features = features
         self.degradations = degradations
-        mean, axes = teacher_projection(corpus.teacher, embedding_size)
-        targets = (corpus.teacher - mean) @ axes
-        self.targets = targets / np.linalg.norm(targets, axis=1, keepdims=True)
-        _, speaker, counts = np.unique(
-            corpus.speech.labels, return_inverse=True, return_counts=True
-        )
-        chances = counts[speaker] ** -0.5  # between all recordings alike and all speakers alike
-        self.chances = chances / chances.sum()
+        self.targets = make_targets(corpus, settings, embedding_size)
 
     def make(self, number: int) -> Batch:
         """Batch `number`.
 
         Returns:
-            float16 (batch_size, frames, n_mels) log-mel, degraded; float32 (batch_size,
-            embedding_size) targets: the teacher's embeddings of the clean whole recordings,
-            reduced by PCA, of length 1.
+            float16 (batch_size, frames, n_mels) log-mel, degraded, and what the network is to say
+            of it: `unit`, float32 (batch_size, embedding_size), and `speaker`, int32 (batch_size,).
         """
-        rng = np.random.default_rng((self.seed, number))
-        picked = rng.choice(len(self.corpus.speech), self.batch_size, p=self.chances)
+        rng = np.random.default_rng((self.settings.seed, number))
+        n_recordings = len(self.corpus.speech)
+        picked = rng.choice(n_recordings, self.settings.batch_size, p=self.targets.chances)
         waves = np.stack([self.degraded_window(int(index), rng) for index in picked])
         inputs = log_mel(waves, self.features)
         for window in inputs:
             mask(window, self.degradations, rng)
-        return inputs.astype(np.float16), self.targets[picked]
+        targets = {"unit": self.targets.unit[picked], "speaker": self.targets.speaker[picked]}
+        return inputs.astype(np.float16), targets
 
     def degraded_window(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """(window_samples,) from a random place of a recording, degraded, peak 1."""
-        samples = self.features.window_samples
+        """(window_samples,) from a random place of a recording, degraded, peak 1.
+
+        Now and then only 1 to 2 s of it, repeated as `utils.features.windows` does.
+        """
+        size = samples = self.features.window_samples
+        if rng.random() < self.settings.short_chance:
+            samples = int(rng.integers(size // 2, size))
         wave = random_part(self.corpus.speech, index, samples, rng)
-        wave = degrade(wave, self.corpus, self.degradations, rng)
+        wave = np.resize(degrade(wave, self.corpus, self.degradations, rng), size)
         return wave / max(float(np.abs(wave).max()), 1e-6)
 
 
 def stream_batches(
-    speech: Path, cache: Path, numbers: range, workers: int, **maker_options: int
+    speech: Path,
+    cache: Path,
+    numbers: range,
+    workers: int,
+    settings: RunSettings,
+    embedding_size: int,
 ) -> Iterator[Batch]:
     """Yields the batches of these numbers in order, a few made ahead by each worker."""
     load_corpus(speech, cache)  # decoded here once, not by each worker
@@ -84,7 +88,7 @@ def stream_batches(
     processes = [
         context.Process(
             target=_work,
-            args=(speech, cache, numbers[worker::workers], queue, maker_options),
+            args=(speech, cache, numbers[worker::workers], queue, settings, embedding_size),
             daemon=True,
         )
         for worker, queue in enumerate(queues)
@@ -114,9 +118,14 @@ def _next_batch(queue: Queue, process: BaseProcess) -> Batch:
 
 
 def _work(
-    speech: Path, cache: Path, numbers: range, queue: Queue, maker_options: dict[str, int]
+    speech: Path,
+    cache: Path,
+    numbers: range,
+    queue: Queue,
+    settings: RunSettings,
+    embedding_size: int,
 ) -> None:
-    maker = BatchMaker(load_corpus(speech, cache), **maker_options)
+    maker = BatchMaker(load_corpus(speech, cache), settings, embedding_size)
     trainer = parent_process()
     for number in numbers:
         batch = maker.make(number)

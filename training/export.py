@@ -19,10 +19,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from training.batches import BatchMaker
+from training.checkpoint import read_averaged
 from training.corpus import load_corpus
 from training.head import fit_head
 from training.network import NetworkSettings, build_network, multiply_adds
-from training.run import RUNS, read_averaged
+from training.settings import RUNS, RunSettings
 from utils.embedding import MANIFEST
 from utils.features import FeatureSettings
 
@@ -40,10 +41,7 @@ def export_run(name: str, folder: Path, *, speech: Path, cache: Path, shrinkage:
     step, averaged = read_averaged(run)
     model.set_weights(averaged)
     maker = BatchMaker(
-        load_corpus(speech, cache),
-        batch_size=settings["run"]["batch_size"],
-        embedding_size=network["embedding_size"],
-        seed=settings["run"]["seed"],
+        load_corpus(speech, cache), RunSettings(**settings["run"]), network["embedding_size"]
     )
     fit_head(model, maker, shrinkage)
     provenance = {"name": name, "step": step, "head_shrinkage": shrinkage, **settings}

@@ -26,7 +26,7 @@ def fit_head(model: keras.Model, maker: BatchMaker, shrinkage: float) -> None:
             at which the normalisation does nothing.
     """
     before_unit = keras.Model(model.input, model.get_layer("embedding").output)
-    rng = np.random.default_rng(maker.seed)
+    rng = np.random.default_rng(maker.settings.seed)
     n_recordings = len(maker.corpus.speech)
     rows = []
     for first in tqdm(range(0, n_recordings, BATCH), desc="embed the training recordings"):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+
+RUNS = Path(__file__).parent / "runs"
 
 
 @dataclass(frozen=True)
@@ -18,10 +21,18 @@ class RunSettings:
     weight_decay: float = 0.01
     contrast_weight: float = 0.2
     contrast_scale: float = 20.0
+    margin_weight: float = 0.0  # of the margin softmax; 0 leaves it out
+    margin: float = 0.2
+    margin_scale: float = 30.0
+    sub_centres: int = 2  # directions that a training speaker may have
+    class_recordings: int = 4  # fewest recordings of a speaker that is a class
+    centroid_share: float = 0.0  # of the speaker's mean in a recording's target, 0 to 1
+    short_chance: float = 0.1  # of a crop of 1 to 2 s, repeated to 2 s as in serving
     average_decay: float = 0.998  # of the exponential moving average of the weights, a step
     precision: str = "mixed_bfloat16"
     seed: int = 1
     start_from: str = ""  # a run whose averaged weights this one begins with
+    dev_every: int = 500  # steps between two looks at the dev lists; 0 for none
 
 
 def learning_rate(step: int, settings: RunSettings) -> float:
