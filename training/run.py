@@ -48,7 +48,8 @@ def train(
     folder = runs / name
     folder.mkdir(parents=True, exist_ok=True)
     _keep_settings(folder / "settings.json", settings, network)
-    targets = make_targets(load_corpus(speech, cache), settings, network.embedding_size)
+    corpus = load_corpus(speech, cache)
+    targets = make_targets(corpus, settings, network.embedding_size)
     trainee = build_trainee(settings, network, targets)
     if settings.start_from:
         trainee.network.set_weights(read_averaged(runs / settings.start_from)[1])
@@ -56,7 +57,12 @@ def train(
     dev = DevLists(speech, cache) if settings.dev_every and (speech / "trials").exists() else None
     first = checkpoint.restore()
     numbers = range(first, min(settings.steps, stop_after or settings.steps))
-    batches = stream_batches(speech, cache, numbers, workers, settings, network.embedding_size)
+    if settings.batches == "device":
+        from training.device_batches import device_batches  # needs JAX
+
+        batches = device_batches(corpus, targets, numbers, settings)
+    else:
+        batches = stream_batches(speech, cache, numbers, workers, settings, network.embedding_size)
     losses: list[dict[str, float]] = []
     saved_at = time.monotonic()
     bar = tqdm(numbers, initial=first, total=settings.steps, desc=name, unit="step")

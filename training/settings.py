@@ -29,6 +29,7 @@ class RunSettings:
     centroid_share: float = 0.0  # of the speaker's mean in a recording's target, 0 to 1
     short_chance: float = 0.1  # of a crop of 1 to 2 s, repeated to 2 s as in serving
     average_decay: float = 0.998  # of the exponential moving average of the weights, a step
+    batches: str = "workers"  # made by worker processes, or on the "device" (JAX)
     precision: str = "mixed_bfloat16"
     seed: int = 1
     start_from: str = ""  # a run whose averaged weights this one begins with

@@ -43,7 +43,7 @@ def build_trainee(settings: RunSettings, network: NetworkSettings, targets: Targ
         ),
         loss=losses,
         loss_weights=weights,
-        jit_compile=False,
+        jit_compile=keras.backend.backend() == "jax",
     )
     model.optimizer.build(model.trainable_variables)
     return Trainee(kept, model)

@@ -145,14 +145,14 @@ def _mel_power(window: Array, settings: FeatureSettings) -> Array:
     mel = np.empty((settings.frames, settings.n_mels), np.float32)
     for first in range(0, settings.frames, BLOCK_FRAMES):
         block = slice(first, first + BLOCK_FRAMES)
-        spectra = scipy.fft.rfft(frames[block] * _frame_weights(settings))
+        spectra = scipy.fft.rfft(frames[block] * frame_weights(settings))
         power = np.square(spectra.real) + np.square(spectra.imag)
         mel[block] = power @ mel_filters(settings).T
     return mel
 
 
 @lru_cache
-def _frame_weights(settings: FeatureSettings) -> Array:
+def frame_weights(settings: FeatureSettings) -> Array:
     """(n_fft,) periodic Hann window of `frame_s`, zeros around it."""
     size = round(settings.frame_s * settings.sample_rate)
     before = (settings.n_fft - size) // 2
