@@ -3,6 +3,7 @@
 python -m benchmarks request                             one request, and many at once
 python -m benchmarks request --json benchmarks/request.json
 python -m benchmarks request --speakers 1000 --requests 50 --baseline-requests 10
+python -m benchmarks embedding                           the network beside its peers
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import request
+from benchmarks import embedding, request
+
+ROOT = Path(__file__).parent.parent
 
 
 def main() -> int:
     # the servers are stopped on the way out
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     arguments = _parser().parse_args()
+    if arguments.command == "embedding":
+        return embedding.run(arguments.speech, arguments.rounds, arguments.json)
     plan = request.QUICK if arguments.quick else request.Plan()
     chosen = {
         name: value
@@ -72,6 +77,16 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="a small gallery and a few requests: that it works, not how quick it is",
     )
+    add = commands.add_parser(
+        "embedding",
+        help="the network alone, beside its peers",
+        description=embedding.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).add_argument
+    add("--json", type=Path, metavar="FILE", help="write the figures here")
+    add("--rounds", type=_at_least(1), default=100, help="calls of each (default: %(default)s)")
+    speech = ROOT.parent / "shared" / "speech"
+    add("--speech", type=Path, default=speech, help="folder with the peers' teachers.py")
     return parser
 
 

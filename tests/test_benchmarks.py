@@ -101,3 +101,14 @@ def test_a_filled_gallery_is_taken_in_by_the_server(tmp_path: Path) -> None:
 
 def test_percentiles_of_a_hundred_and_one_are_its_members() -> None:
     assert percentiles(range(101), "baseline_") == {"baseline_p50_ms": 50, "baseline_p95_ms": 95}
+
+
+def test_ours_is_timed_without_peers(tmp_path: Path) -> None:
+    path = tmp_path / "embedding.json"
+    flags = ("--speech", str(tmp_path), "--rounds", "3", "--json", str(path))
+    done = run_benchmarks("embedding", *flags)
+    assert done.returncode == 0, done.stderr
+    networks = json.loads(path.read_text())["networks"]
+    assert networks.keys() == {"ours", "ours_int8"}
+    assert networks["ours"]["times_ours"] == 1.0
+    assert all(0 < each["p50_ms"] <= each["p95_ms"] for each in networks.values())

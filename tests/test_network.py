@@ -85,6 +85,15 @@ def test_engines_and_back_ends_agree(
     np.testing.assert_allclose(np.load(found), onnx_engine.embed(windows), atol=1e-4)
 
 
+def test_eight_bits_say_nearly_the_same(onnx_engine: OnnxEngine, windows: np.ndarray) -> None:
+    small = load_engine("int8")
+    assert small.name == "int8"
+    assert small.model_id == onnx_engine.model_id
+    cosines = np.sum(small.embed(windows) * onnx_engine.embed(windows), axis=1)
+    assert cosines.min() > 0.995
+    assert np.median(cosines) > 0.999
+
+
 def test_the_network_keeps_its_budget() -> None:
     manifest = json.loads((BEST_MODEL / "model.json").read_text())
     assert manifest["parameters"] <= 1_500_000
@@ -108,10 +117,10 @@ def copy_of_best_model(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("engine", ["onnx", "keras"])
+@pytest.mark.parametrize("engine", ["onnx", "int8", "keras"])
 def test_an_altered_file_is_not_loaded(engine: str, tmp_path: Path) -> None:
     folder = copy_of_best_model(tmp_path)
-    path = next(folder.glob(f"*.{engine}"))
+    path = folder / json.loads((folder / "model.json").read_text())["files"][engine]["name"]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)

@@ -34,6 +34,10 @@ def main() -> None:
             cache=arguments.cache,
             workers=arguments.workers,
         )
+    elif arguments.command == "teach":
+        from training.teach import teach
+
+        print(teach(arguments.speech, arguments.cache, arguments.speed, arguments.workers))
     elif arguments.command == "curves":
         from training.curves import draw_curves
 
@@ -69,10 +73,13 @@ def _parser() -> argparse.ArgumentParser:
         )
     export = commands.add_parser("export", help="write best_model/ from a run's averaged weights")
     export.add_argument("--shrinkage", type=float, default=0.2, help="of the head's WCCN, 0 to 1")
+    teaching = commands.add_parser("teach", help="ask the teacher about voices at another speed")
+    teaching.add_argument("--speed", type=float, required=True, help="such as 0.9 or 1.1")
+    teaching.add_argument("--workers", type=int, default=1, help="processes that run the teacher")
     curves = commands.add_parser("curves", help="draw a run's losses and dev EERs")
     for command in (run, export, curves):
         command.add_argument("--name", required=True, help="the run's folder in training/runs/")
-    for command in (run, export):
+    for command in (run, export, teaching):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
         command.add_argument("--cache", type=Path, default=ROOT / ".cache" / "corpus")
     export.add_argument("--best-model", type=Path, default=ROOT / "best_model")

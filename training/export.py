@@ -1,4 +1,4 @@
-"""From a run's averaged weights to what is served: the `.keras` file and the same as ONNX.
+"""From a run's averaged weights to what is served: the `.keras` file, the same as ONNX, and 8 bits.
 
 The ONNX graph is written node by node from the Keras weights: batch normalisation is folded into
 the layer before (or after) it, and the recurrent layer becomes one GRU node, which Keras' own
@@ -23,12 +23,15 @@ from training.checkpoint import read_averaged
 from training.corpus import load_corpus
 from training.head import fit_head
 from training.network import NetworkSettings, build_network, multiply_adds
+from training.quantise import quantise
 from training.settings import RUNS, RunSettings
 from utils.embedding import MANIFEST
 from utils.features import FeatureSettings
 
 STEM = "speaker_crnn_attention"
+SUFFIXES = {"keras": "keras", "onnx": "onnx", "int8": "int8.onnx"}
 OPSET = 17
+CALIBRATION_BATCHES = 2
 
 
 def export_run(name: str, folder: Path, *, speech: Path, cache: Path, shrinkage: float) -> None:
@@ -45,22 +48,29 @@ def export_run(name: str, folder: Path, *, speech: Path, cache: Path, shrinkage:
     )
     fit_head(model, maker, shrinkage)
     provenance = {"name": name, "step": step, "head_shrinkage": shrinkage, **settings}
-    write_best_model(model, folder, provenance)
+    windows = np.concatenate([maker.make(number)[0] for number in range(CALIBRATION_BATCHES)])
+    write_best_model(model, windows, folder, provenance)
 
 
-def write_best_model(model: keras.Model, folder: Path, provenance: dict) -> None:
-    """Writes a network's two files and the manifest that holds them together."""
+def write_best_model(
+    model: keras.Model, windows: np.ndarray, folder: Path, provenance: dict
+) -> None:
+    """Writes a network's three files and the manifest that holds them together.
+
+    Args:
+        windows: log-mel windows from which the 8-bit file takes its ranges.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    keras_path, onnx_path = folder / f"{STEM}.keras", folder / f"{STEM}.onnx"
-    model.save(keras_path)
-    onnx_path.write_bytes(onnx_graph(model).SerializeToString())
-    hashes = {path.suffix[1:]: _sha256(path) for path in (keras_path, onnx_path)}
+    graph = onnx_graph(model).SerializeToString()
+    paths = {kind: folder / f"{STEM}.{suffix}" for kind, suffix in SUFFIXES.items()}
+    model.save(paths["keras"])
+    paths["onnx"].write_bytes(graph)
+    paths["int8"].write_bytes(quantise(graph, windows))
     manifest = {
         "model_id": _model_id(model),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {
-            path.suffix[1:]: {"name": path.name, "sha256": hashes[path.suffix[1:]]}
-            for path in (keras_path, onnx_path)
+            kind: {"name": path.name, "sha256": _sha256(path)} for kind, path in paths.items()
         },
         "features": dataclasses.asdict(FeatureSettings()),
         "parameters": model.count_params(),

@@ -93,7 +93,7 @@ def _parser() -> configargparse.ArgumentParser:
     )
     add(
         "--engine",
-        choices=("auto", "onnx", "keras"),
+        choices=("auto", "onnx", "int8", "keras"),
         default=default.engine,
         help="what runs the network; auto takes Keras where a GPU can be used",
     )
