@@ -70,6 +70,22 @@ def test_an_undegraded_window_is_the_log_mel_of_serving(corpus: Corpus) -> None:
         assert speaker == targets.speaker[index]
 
 
+def test_a_voice_is_played_at_its_speed(corpus: Corpus) -> None:
+    taught = replace(corpus, teacher_at={0.5: -corpus.teacher})
+    fast = replace(RUN, speeds="0.5", batch_size=16)
+    targets = make_targets(taught, fast, size=4)
+    found, wanted = next(device_batches(taught, targets, range(1), fast, degradations=NEVER))
+    rows = [int(np.argmax(targets.unit @ unit)) for unit in np.asarray(wanted["unit"])]
+    slow = [(at, row) for at, row in enumerate(rows) if targets.speed[row] == 0.5]
+    assert 0 < len(slow) < 16
+    for at, row in slow:
+        wave = taught.speech.wave(targets.recording[row])
+        # a window has not room for all of it: where it begins is chance, what it is like is not
+        assert np.asarray(found)[at].std() == pytest.approx(
+            log_mel(np.repeat(wave, 2)[None, :32_000])[0].std(), rel=0.3
+        )
+
+
 def test_a_batch_is_a_function_of_seed_and_number(corpus: Corpus) -> None:
     first, second = make(corpus, range(2))
     (again,) = make(corpus, range(1, 2))

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import DATA
 from training.batches import BatchMaker
 from training.corpus import Corpus, Recordings, teacher_projection
-from training.degrade import DegradationSettings, band_pass, degrade, mix
+from training.degrade import DegradationSettings, band_pass, change_speed, degrade, mix
 from training.settings import RunSettings, learning_rate
 from training.targets import make_targets
 
@@ -122,6 +122,29 @@ def test_a_target_is_drawn_towards_its_speaker(corpus: Corpus) -> None:
     nearer = np.sum(between * mean, axis=1) - np.sum(alone * mean, axis=1)
     assert (nearer[:5] > 0).all()
     assert of_share[0.0].chances.sum() == pytest.approx(1.0)
+
+
+def test_a_voice_at_another_speed_is_another_voice(corpus: Corpus) -> None:
+    settings = RunSettings(speeds="0.9", class_recordings=2)
+    with pytest.raises(SystemExit, match=r"teach --speed 0\.9"):
+        make_targets(corpus, settings, size=4)
+    taught = replace(corpus, teacher_at={0.9: corpus.teacher[::-1]})
+    targets = make_targets(taught, settings, size=4)
+    assert targets.recording.tolist() == 2 * list(range(N_RECORDINGS))
+    assert targets.speed.tolist() == pytest.approx(N_RECORDINGS * [1.0] + N_RECORDINGS * [0.9])
+    assert targets.speaker.tolist() == [0, 0, 0, 1, 1, -1, 2, 2, 2, 3, 3, -1]
+    assert targets.centroids.shape == (4, 4)
+    np.testing.assert_allclose(targets.unit[N_RECORDINGS:], targets.unit[:N_RECORDINGS][::-1])
+    assert targets.chances[:N_RECORDINGS].sum() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])
+def test_a_faster_voice_is_shorter_and_higher(speed: float) -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000).astype(np.float32)
+    played = change_speed(tone, speed)
+    assert played.size == round(16_000 / speed)
+    crossings = np.count_nonzero(np.diff(np.signbit(played)))
+    assert crossings / 2 / played.size * 16_000 == pytest.approx(440 * speed, rel=0.01)
 
 
 def test_the_learning_rate_rises_then_falls() -> None:

@@ -16,7 +16,7 @@ from queue import Empty, Full
 import numpy as np
 
 from training.corpus import Corpus, load_corpus
-from training.degrade import DegradationSettings, degrade, mask, random_part
+from training.degrade import DegradationSettings, change_speed, degrade, mask, random_part
 from training.settings import RunSettings
 from training.targets import make_targets
 from utils.features import FeatureSettings, log_mel
@@ -51,16 +51,23 @@ class BatchMaker:
             of it: `unit`, float32 (batch_size, embedding_size), and `speaker`, int32 (batch_size,).
         """
         rng = np.random.default_rng((self.settings.seed, number))
-        n_recordings = len(self.corpus.speech)
-        picked = rng.choice(n_recordings, self.settings.batch_size, p=self.targets.chances)
-        waves = np.stack([self.degraded_window(int(index), rng) for index in picked])
+        targets = self.targets
+        picked = rng.choice(len(targets.chances), self.settings.batch_size, p=targets.chances)
+        waves = np.stack(
+            [
+                self.degraded_window(int(targets.recording[row]), rng, float(targets.speed[row]))
+                for row in picked
+            ]
+        )
         inputs = log_mel(waves, self.features)
         for window in inputs:
             mask(window, self.degradations, rng)
-        targets = {"unit": self.targets.unit[picked], "speaker": self.targets.speaker[picked]}
-        return inputs.astype(np.float16), targets
+        wanted = {"unit": targets.unit[picked], "speaker": targets.speaker[picked]}
+        return inputs.astype(np.float16), wanted
 
-    def degraded_window(self, index: int, rng: np.random.Generator) -> np.ndarray:
+    def degraded_window(
+        self, index: int, rng: np.random.Generator, speed: float = 1.0
+    ) -> np.ndarray:
         """(window_samples,) from a random place of a recording, degraded, peak 1.
 
         Now and then only 1 to 2 s of it, repeated as `utils.features.windows` does.
@@ -68,7 +75,8 @@ class BatchMaker:
         size = samples = self.features.window_samples
         if rng.random() < self.settings.short_chance:
             samples = int(rng.integers(size // 2, size))
-        wave = random_part(self.corpus.speech, index, samples, rng)
+        wave = random_part(self.corpus.speech, index, round(samples * speed), rng)
+        wave = change_speed(wave, speed)
         wave = np.resize(degrade(wave, self.corpus, self.degradations, rng), size)
         return wave / max(float(np.abs(wave).max()), 1e-6)
 

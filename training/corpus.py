@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,6 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.audio import decode
+
+TAUGHT = "teacher-campplus-x"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Corpus:
     noise: Recordings
     rooms: list[np.ndarray]  # impulse responses, (samples,) float32, direct sound first
     teacher: np.ndarray  # (speech recordings, 192) float32, rows of length 1
+    teacher_at: dict[float, np.ndarray] = field(default_factory=dict)  # the same, at other speeds
 
 
 def load_corpus(speech: Path, cache: Path) -> Corpus:
@@ -60,7 +63,17 @@ def load_corpus(speech: Path, cache: Path) -> Corpus:
     with np.load(speech / "rooms.npz") as responses:
         rooms = [_from_direct_sound(responses[name]) for name in sorted(responses)]
     noise = _cached(speech, "noise.tsv", cache, label="source")
-    return Corpus(speech=voices, noise=noise, rooms=rooms, teacher=embeddings)
+    at = {speed_of(path): np.load(path).astype(np.float32) for path in cache.glob(f"{TAUGHT}*.npy")}
+    return Corpus(speech=voices, noise=noise, rooms=rooms, teacher=embeddings, teacher_at=at)
+
+
+def taught_path(cache: Path, speed: float) -> Path:
+    """Where `python -m training teach` keeps what the teacher says of a speed."""
+    return cache / f"{TAUGHT}{speed:g}.npy"
+
+
+def speed_of(path: Path) -> float:
+    return float(path.stem.removeprefix(TAUGHT))
 
 
 def _from_direct_sound(response: np.ndarray) -> np.ndarray:

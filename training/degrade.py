@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import fftconvolve
+from scipy.signal import fftconvolve, resample
 
 from training.corpus import Corpus, Recordings
 
@@ -49,6 +49,17 @@ def degrade(
         ceiling = np.quantile(np.abs(wave), rng.uniform(0.9, 0.99))
         wave = np.clip(wave, -ceiling, ceiling)
     return wave
+
+
+def change_speed(wave: np.ndarray, speed: float) -> np.ndarray:
+    """Plays (samples,) so many times as fast; pitch and formants move, so it is another voice.
+
+    Returns:
+        (round(samples / speed),) float32.
+    """
+    if speed == 1.0:
+        return wave
+    return resample(wave, round(wave.size / speed)).astype(np.float32)
 
 
 def mix(wave: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:

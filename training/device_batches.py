@@ -39,10 +39,12 @@ class _World(NamedTuple):
 
     speech: _Sound
     voices: jax.Array  # (recordings,) int32: who speaks
-    chances: jax.Array  # (recordings,) of being picked, added up
+    chances: jax.Array  # (rows,) of being picked, added up
     noise: _Sound
     noise_of_kind: dict[str, jax.Array]  # the recordings of a kind of noise
     rooms: jax.Array  # (rooms, bins) complex64 spectra
+    recording: jax.Array  # (rows,) and so on: as in `Targets`
+    speed: jax.Array
     unit: jax.Array
     speaker: jax.Array
 
@@ -99,6 +101,8 @@ def _bring(corpus: Corpus, targets: Targets, features: FeatureSettings) -> _Worl
                 [scipy.fft.rfft(room[:length].astype(np.float32), size) for room in corpus.rooms]
             )
         ),
+        recording=jnp.asarray(targets.recording),
+        speed=jnp.asarray(targets.speed),
         unit=jnp.asarray(targets.unit),
         speaker=jnp.asarray(targets.speaker),
     )
@@ -126,31 +130,50 @@ class _WindowMaker:
         self.hertz = jnp.fft.rfftfreq(self.size, 1.0 / features.sample_rate)
 
     def make(self, key: jax.Array, world: _World) -> tuple[jax.Array, jax.Array]:
-        """Gives (frames, n_mels) log-mel and the recording that it is of."""
+        """Gives (frames, n_mels) log-mel and the targets' row that it is of."""
         pick, crop, room, noise, band, clip, mask = jax.random.split(key, 7)
         last = len(world.chances) - 1
         picked = jnp.searchsorted(world.chances, jax.random.uniform(pick)).clip(0, last)
-        wave = self._crop(crop, world.speech, picked)
+        recording = world.recording[picked]
+        wave = self._crop(crop, world.speech, recording, world.speed[picked])
         wave = self._room(room, wave, world.rooms)
-        wave = self._noise(noise, wave, world, world.voices[picked])
+        wave = self._noise(noise, wave, world, world.voices[recording])
         wave = self._band(band, wave)
         wave = self._clip(clip, wave)
         wave /= jnp.maximum(jnp.abs(wave).max(), 1e-6)
         return self._mask(mask, self._log_mel(wave)), picked
 
-    def _crop(self, key: jax.Array, sound: _Sound, index: jax.Array) -> jax.Array:
-        """A random part; now and then 1 to 2 s of it, repeated."""
+    def _crop(self, key: jax.Array, sound: _Sound, index: jax.Array, speed: jax.Array) -> jax.Array:
+        """A random part at this speed; now and then 1 to 2 s of it, repeated."""
         at, whether, how_long = jax.random.split(key, 3)
         short = jax.random.randint(how_long, (), self.size // 2, self.size)
         period = jnp.where(jax.random.bernoulli(whether, self.short_chance), short, self.size)
-        return self._part(at, sound, index, period)
+        return self._part(at, sound, index, period, speed)
 
-    def _part(self, key: jax.Array, sound: _Sound, index: jax.Array, period: int | jax.Array):
-        """(size,) of which `period` samples are a random part, or the whole recording is."""
-        period = jnp.minimum(period, sound.lengths[index])
-        offset = jax.random.randint(key, (), 0, sound.lengths[index] - period + 1)
-        places = sound.starts[index] + offset + jnp.arange(self.size) % period
-        return sound.samples[places].astype(jnp.float32) / 32768.0
+    def _part(
+        self,
+        key: jax.Array,
+        sound: _Sound,
+        index: jax.Array,
+        period: int | jax.Array,
+        speed: float | jax.Array = 1.0,
+    ) -> jax.Array:
+        """(size,) of which `period` samples are a random part, or the whole recording is.
+
+        Between two samples the line is taken as straight: a little dull, but quick.
+        """
+        length = sound.lengths[index]
+        period = jnp.minimum(period, jnp.floor(length / speed).astype(jnp.int32))
+        spare = length - jnp.ceil(period * speed).astype(jnp.int32)
+        offset = jax.random.randint(key, (), 0, jnp.maximum(spare, 0) + 1)
+        places = offset + jnp.arange(self.size) % period * speed
+        before = jnp.floor(places).astype(jnp.int32)
+        start = sound.starts[index]
+        one, other = (
+            sound.samples[start + jnp.minimum(place, length - 1)].astype(jnp.float32) / 32768.0
+            for place in (before, before + 1)
+        )
+        return one + (places - before) * (other - one)
 
     def _room(self, key: jax.Array, wave: jax.Array, rooms: jax.Array) -> jax.Array:
         whether, which = jax.random.split(key)

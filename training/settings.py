@@ -27,6 +27,7 @@ class RunSettings:
     sub_centres: int = 2  # directions that a training speaker may have
     class_recordings: int = 4  # fewest recordings of a speaker that is a class
     centroid_share: float = 0.0  # of the speaker's mean in a recording's target, 0 to 1
+    speeds: str = ""  # such as "0.9,1.1": at these, recordings are other voices (`teach` first)
     short_chance: float = 0.1  # of a crop of 1 to 2 s, repeated to 2 s as in serving
     average_decay: float = 0.998  # of the exponential moving average of the weights, a step
     batches: str = "workers"  # made by worker processes, or on the "device" (JAX)
@@ -34,6 +35,11 @@ class RunSettings:
     seed: int = 1
     start_from: str = ""  # a run whose averaged weights this one begins with
     dev_every: int = 500  # steps between two looks at the dev lists; 0 for none
+
+    @property
+    def all_speeds(self) -> list[float]:
+        """The recordings' own speed, then the others."""
+        return [1.0, *(float(speed) for speed in self.speeds.split(",") if speed)]
 
 
 def learning_rate(step: int, settings: RunSettings) -> float:

@@ -1,4 +1,4 @@
-"""What the network is to say of each training recording."""
+"""What the network is to say of each training recording, at each speed that it is played at."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from training.settings import RunSettings
 
 @dataclass(frozen=True)
 class Targets:
-    """Of every recording of the corpus, in its order."""
+    """A row a recording and speed: all recordings at their own speed, then at the next, and on."""
 
-    unit: np.ndarray  # (recordings, size) float32, rows of length 1: what to say of it
-    speaker: np.ndarray  # (recordings,) int32: its speaker's class, -1 where that has none
-    centroids: np.ndarray  # (classes, size) float32, rows of length 1
-    chances: np.ndarray  # (recordings,) of being picked, their sum 1
+    recording: np.ndarray  # (rows,) int32: its index in the corpus
+    speed: np.ndarray  # (rows,) float32
+    unit: np.ndarray  # (rows, size) float32, of length 1: what to say of it
+    speaker: np.ndarray  # (rows,) int32: its voice's class, -1 where that has none
+    centroids: np.ndarray  # (classes, size) float32, of length 1
+    chances: np.ndarray  # (rows,) of being picked, their sum 1
 
 
 def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
@@ -25,24 +27,49 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
 
     The teacher's embeddings of the clean whole recordings are reduced by PCA and drawn towards
     their speaker's mean by `centroid_share`: what a teacher hears of the room and the microphone
-    in one recording is not to be learned.
+    in one recording is not to be learned. Half of all windows are of the recordings' own speed.
+
+    Raises:
+        SystemExit: the teacher was not asked about one of the speeds.
     """
     mean, axes = teacher_projection(corpus.teacher, size)
-    unit = _unit((corpus.teacher - mean) @ axes)
     _, speaker, counts = np.unique(corpus.speech.labels, return_inverse=True, return_counts=True)
-    centroids = np.zeros((len(counts), size), np.float32)
-    np.add.at(centroids, speaker, unit)
-    centroids = _unit(centroids)
-    share = settings.centroid_share
     is_class = counts >= settings.class_recordings
-    class_of = np.where(is_class, np.cumsum(is_class) - 1, -1)
-    chances = counts[speaker] ** -0.5  # between all recordings alike and all speakers alike
+    class_of = np.where(is_class, np.cumsum(is_class) - 1, -1)[speaker]
+    parts = []
+    for number, speed in enumerate(settings.all_speeds):
+        unit = _unit((_teacher_at(corpus, speed) - mean) @ axes)
+        centroids = np.zeros((len(counts), size), np.float32)
+        np.add.at(centroids, speaker, unit)
+        centroids = _unit(centroids)
+        share = settings.centroid_share
+        target = _unit((1.0 - share) * unit + share * centroids[speaker])
+        label = np.where(class_of >= 0, class_of + number * is_class.sum(), -1)
+        parts.append((target, label, centroids[is_class]))
+    units, labels, all_centroids = zip(*parts, strict=True)
+    n_recordings, n_speeds = len(corpus.speech), len(settings.all_speeds)
+    # between all recordings alike and all speakers alike
+    chances = counts[speaker] ** -0.5 / np.sum(counts[speaker] ** -0.5)
+    of_speed = [1.0] if n_speeds == 1 else [0.5] + [0.5 / (n_speeds - 1)] * (n_speeds - 1)
     return Targets(
-        unit=_unit((1.0 - share) * unit + share * centroids[speaker]),
-        speaker=class_of[speaker].astype(np.int32),
-        centroids=centroids[is_class],
-        chances=chances / chances.sum(),
+        recording=np.tile(np.arange(n_recordings, dtype=np.int32), n_speeds),
+        speed=np.repeat(np.float32(settings.all_speeds), n_recordings),
+        unit=np.concatenate(units),
+        speaker=np.concatenate(labels).astype(np.int32),
+        centroids=np.concatenate(all_centroids),
+        chances=np.outer(of_speed, chances).ravel(),
     )
+
+
+def _teacher_at(corpus: Corpus, speed: float) -> np.ndarray:
+    if speed == 1.0:
+        return corpus.teacher
+    if speed not in corpus.teacher_at:
+        raise SystemExit(
+            f"the teacher was not asked about speed {speed:g}: "
+            f"`python -m training teach --speed {speed:g}` does"
+        )
+    return corpus.teacher_at[speed]
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

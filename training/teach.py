@@ -12,24 +12,15 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import resample
 from tqdm import tqdm
 
 from evaluation.teachers import load_teachers
-from training.corpus import load_corpus
+from training.corpus import load_corpus, taught_path
+from training.degrade import change_speed
 
 TEACHER = "campplus"
 LONGEST = 30 * 16_000  # samples; of a longer recording the first so many
 BLOCK = 16  # recordings that a process is handed at once
-
-
-def change_speed(wave: np.ndarray, speed: float) -> np.ndarray:
-    """Plays (samples,) so many times as fast: pitch and formants move with it.
-
-    Returns:
-        (round(samples / speed),) float32.
-    """
-    return resample(wave, round(wave.size / speed)).astype(np.float32)
 
 
 def teach(speech: Path, cache: Path, speed: float, processes: int) -> Path:
@@ -43,8 +34,8 @@ def teach(speech: Path, cache: Path, speed: float, processes: int) -> Path:
         raise SystemExit(f"{speech / 'teachers.py'} is missing: it runs the teacher")
     teachers.fetch(TEACHER)  # once, before the processes ask for it
     n_recordings = len(load_corpus(speech, cache).speech)
-    path = teacher_file(cache, speed)
-    partial = path.with_suffix(".partial.npy")
+    path = taught_path(cache, speed)
+    partial = cache / f"partial-{path.name}"
     if path.exists():
         return path
     if not partial.exists():
@@ -66,10 +57,6 @@ def teach(speech: Path, cache: Path, speed: float, processes: int) -> Path:
             bar.update(len(indices))
     rows.flush()
     return partial.replace(path)
-
-
-def teacher_file(cache: Path, speed: float) -> Path:
-    return cache / f"teacher-{TEACHER}-x{speed:g}.npy"
 
 
 def _embed(job: tuple[Path, Path, float, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
