@@ -14,12 +14,14 @@ import pytest
 
 from tests.conftest import DATA
 from training.batches import BatchMaker
-from training.corpus import Corpus, Recordings, teacher_projection
+from training.corpus import Corpus, Recordings, check_speakers, teacher_projection
 from training.degrade import DegradationSettings, band_pass, change_speed, degrade, mix
+from training.rooms import simulate_rooms
 from training.settings import RunSettings, learning_rate
 from training.targets import make_targets
 
 ROOT = Path(__file__).parent.parent
+SPEECH = ROOT.parent / "shared" / "speech"
 N_RECORDINGS = 6
 
 
@@ -173,6 +175,40 @@ def write_tiny_speech(folder: Path) -> None:
     np.savez(
         folder / "train-campplus.npz", embeddings=embeddings, files=[clip.name for clip in clips]
     )
+
+
+def write_manifest(path: Path, speakers: list[str], source: str = "cv") -> None:
+    rows = [f"{speaker}/1.ogg\t{speaker}\t{source}\n" for speaker in speakers]
+    path.write_text("file\tspeaker\tsource\n" + "".join(rows))
+
+
+def test_a_speaker_of_the_dev_lists_is_not_trained_on(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "train.tsv", ["ann", "bob"])
+    write_manifest(tmp_path / "dev.tsv", ["cy"])
+    check_speakers(tmp_path)
+    write_manifest(tmp_path / "dev.tsv", ["bob", "cy"])
+    with pytest.raises(ValueError, match=r"1 speakers are in train\.tsv and dev\.tsv: \['bob'\]"):
+        check_speakers(tmp_path)
+
+
+def test_a_voice_of_the_sample_set_is_not_trained_on(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "train.tsv", ["ann"], source="asterisk-core-sounds-en-g722")
+    with pytest.raises(ValueError, match="sample set"):
+        check_speakers(tmp_path)
+
+
+@pytest.mark.skipif(not (SPEECH / "train.tsv").exists(), reason="the corpus is not here")
+def test_the_corpus_at_hand_is_clean() -> None:
+    check_speakers(SPEECH)
+
+
+def test_a_simulated_room_is_heard_and_dies_away(tmp_path: Path) -> None:
+    pytest.importorskip("pyroomacoustics")
+    simulate_rooms(tmp_path / "rooms.npy", n_rooms=3)
+    for response in np.load(tmp_path / "rooms.npy").astype(np.float32):
+        assert np.abs(response).max() == pytest.approx(1.0)
+        assert np.count_nonzero(response) > 1_000
+        assert np.square(response[-1_600:]).mean() < np.square(response).max() / 1_000
 
 
 TINY_RUN = """

@@ -14,6 +14,7 @@ from pathlib import Path
 from training.settings import RUNS, RunSettings
 
 ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".cache" / "corpus"
 
 
 def main() -> None:
@@ -34,6 +35,11 @@ def main() -> None:
             cache=arguments.cache,
             workers=arguments.workers,
         )
+    elif arguments.command == "rooms":
+        from training.corpus import SIMULATED_ROOMS
+        from training.rooms import simulate_rooms
+
+        simulate_rooms(arguments.cache / SIMULATED_ROOMS, arguments.count)
     elif arguments.command == "teach":
         from training.teach import teach
 
@@ -73,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
         )
     export = commands.add_parser("export", help="write best_model/ from a run's averaged weights")
     export.add_argument("--shrinkage", type=float, default=0.2, help="of the head's WCCN, 0 to 1")
+    rooms = commands.add_parser("rooms", help="simulate rooms, for `run` to hear voices in")
+    rooms.add_argument("--count", type=int, default=200, help="default: %(default)s")
+    rooms.add_argument("--cache", type=Path, default=CACHE)
     teaching = commands.add_parser("teach", help="ask the teacher about voices at another speed")
     teaching.add_argument("--speed", type=float, required=True, help="such as 0.9 or 1.1")
     teaching.add_argument("--workers", type=int, default=1, help="processes that run the teacher")
@@ -81,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--name", required=True, help="the run's folder in training/runs/")
     for command in (run, export, teaching):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
-        command.add_argument("--cache", type=Path, default=ROOT / ".cache" / "corpus")
+        command.add_argument("--cache", type=Path, default=CACHE)
     export.add_argument("--best-model", type=Path, default=ROOT / "best_model")
     return parser
 

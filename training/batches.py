@@ -77,7 +77,8 @@ class BatchMaker:
             samples = int(rng.integers(size // 2, size))
         wave = random_part(self.corpus.speech, index, round(samples * speed), rng)
         wave = change_speed(wave, speed)
-        wave = np.resize(degrade(wave, self.corpus, self.degradations, rng), size)
+        speaker = self.corpus.speech.labels[index]
+        wave = np.resize(degrade(wave, self.corpus, self.degradations, rng, speaker), size)
         return wave / max(float(np.abs(wave).max()), 1e-6)
 
 

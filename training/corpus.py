@@ -7,6 +7,8 @@ teacher's embeddings), `noise.tsv` with its shard, and `rooms.npz`.
 from __future__ import annotations
 
 import csv
+import importlib.util
+import io
 import zipfile
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,9 +18,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from utils.audio import decode
-
 TAUGHT = "teacher-campplus-x"
+SIMULATED_ROOMS = "simulated-rooms.npy"  # `python -m training rooms` makes it
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,13 @@ class Corpus:
 
 
 def load_corpus(speech: Path, cache: Path) -> Corpus:
-    """Opens the corpus; decodes it into `cache` on the first call (2.5 GB, some minutes)."""
+    """Opens the corpus; decodes it into `cache` on the first call (2.5 GB, some minutes).
+
+    Raises:
+        ValueError: teacher and manifest do not fit together, or somebody is heard in training
+            who may not be.
+    """
+    check_speakers(speech)
     with np.load(speech / "train-campplus.npz") as teacher:
         embeddings, files = teacher["embeddings"].astype(np.float32), teacher["files"]
     voices = _cached(speech, "train.tsv", cache, label="speaker")
@@ -62,6 +69,8 @@ def load_corpus(speech: Path, cache: Path) -> Corpus:
         raise ValueError("train-campplus.npz and train.tsv do not list the same files in order")
     with np.load(speech / "rooms.npz") as responses:
         rooms = [_from_direct_sound(responses[name]) for name in sorted(responses)]
+    if (cache / SIMULATED_ROOMS).exists():
+        rooms += [_from_direct_sound(response) for response in np.load(cache / SIMULATED_ROOMS)]
     noise = _cached(speech, "noise.tsv", cache, label="source")
     at = {speed_of(path): np.load(path).astype(np.float32) for path in cache.glob(f"{TAUGHT}*.npy")}
     return Corpus(speech=voices, noise=noise, rooms=rooms, teacher=embeddings, teacher_at=at)
@@ -74,6 +83,25 @@ def taught_path(cache: Path, speed: float) -> Path:
 
 def speed_of(path: Path) -> float:
     return float(path.stem.removeprefix(TAUGHT))
+
+
+def check_speakers(speech: Path) -> None:
+    """Training hears no speaker of the dev lists and no voice of the sample set.
+
+    A sample voice is known by where it is from: the Asterisk prompts of Debian's packages.
+
+    Raises:
+        ValueError: somebody is heard in training who may not be.
+    """
+    rows = read_manifest(speech / "train.tsv")
+    if (speech / "dev.tsv").exists():
+        dev = {row["speaker"] for row in read_manifest(speech / "dev.tsv")}
+        shared = sorted(dev & {row["speaker"] for row in rows})
+        if shared:
+            raise ValueError(f"{len(shared)} speakers are in train.tsv and dev.tsv: {shared[:3]}")
+    sample = [row["file"] for row in rows if "asterisk" in " ".join(row.values()).lower()]
+    if sample:
+        raise ValueError(f"train.tsv has voices of the sample set: {sample[:3]}")
 
 
 def _from_direct_sound(response: np.ndarray) -> np.ndarray:
@@ -119,8 +147,22 @@ def _decode_all(
 def _decode_member(speech: Path, job: tuple[str, str]) -> np.ndarray:
     shard, member = job
     with zipfile.ZipFile(speech / shard) as archive:
-        wave = decode(archive.read(member))
+        wave = _decode(archive.read(member))
     return np.clip(np.round(wave * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def _decode(content: bytes) -> np.ndarray:
+    """As the server decodes; where PyAV is not installed, 16 kHz mono by libsndfile."""
+    if importlib.util.find_spec("av"):
+        from utils.audio import decode
+
+        return decode(content)
+    import soundfile
+
+    wave, rate = soundfile.read(io.BytesIO(content), dtype="float32")
+    if rate != 16_000 or wave.ndim != 1:
+        raise ValueError(f"without PyAV only 16 kHz mono can be read, not {rate} Hz, {wave.shape}")
+    return wave
 
 
 def teacher_projection(teacher: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -32,14 +32,22 @@ class DegradationSettings:
 
 
 def degrade(
-    wave: np.ndarray, corpus: Corpus, settings: DegradationSettings, rng: np.random.Generator
+    wave: np.ndarray,
+    corpus: Corpus,
+    settings: DegradationSettings,
+    rng: np.random.Generator,
+    speaker: str = "",
 ) -> np.ndarray:
-    """Gives (samples,) as another microphone in another place would have heard it."""
+    """Gives (samples,) as another microphone in another place would have heard it.
+
+    Args:
+        speaker: whose voice it is: not to be heard in the babble behind it.
+    """
     if rng.random() < settings.room_chance:
         room = corpus.rooms[rng.integers(len(corpus.rooms))]
         wave = fftconvolve(wave, room)[: wave.size].astype(np.float32)
     if rng.random() < settings.noise_chance:
-        noise = _noise(corpus, wave.size, settings, rng)
+        noise = _noise(corpus, wave.size, settings, rng, speaker)
         wave = mix(wave, noise, rng.uniform(*settings.snr_db))
     if rng.random() < settings.telephone_chance:
         wave = band_pass(wave, 300.0, 3_400.0)
@@ -103,7 +111,11 @@ def random_part(
 
 
 def _noise(
-    corpus: Corpus, samples: int, settings: DegradationSettings, rng: np.random.Generator
+    corpus: Corpus,
+    samples: int,
+    settings: DegradationSettings,
+    rng: np.random.Generator,
+    speaker: str,
 ) -> np.ndarray:
     kind = settings.noise_kinds[rng.integers(len(settings.noise_kinds))]
     if kind == "hiss":
@@ -111,6 +123,7 @@ def _noise(
     if kind == "babble":
         low, high = settings.babble_voices
         voices = rng.integers(len(corpus.speech), size=rng.integers(low, high + 1))
+        voices = voices[corpus.speech.labels[voices] != speaker]
         return sum(
             (_unit_level(random_part(corpus.speech, int(voice), samples, rng)) for voice in voices),
             np.zeros(samples, np.float32),
