@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def main() -> None:
             speech=arguments.speech,
             cache=arguments.cache,
             workers=arguments.workers,
+            minutes=arguments.minutes,
         )
     elif arguments.command == "rooms":
         from training.corpus import SIMULATED_ROOMS
@@ -71,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="train, or take up a run that was stopped")
     run.add_argument("--workers", type=int, default=1, help="processes that make batches")
+    run.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="stop and save after so long (default: %(default)s)",
+    )
     run.add_argument("--threads", type=int, default=1, help="CPU threads of the network")
     for field in dataclasses.fields(RunSettings):
         flag = f"--{field.name.replace('_', '-')}"

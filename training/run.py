@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -39,8 +40,9 @@ def train(
     checkpoint_s: float = 180.0,
     runs: Path = RUNS,
     stop_after: int | None = None,
+    minutes: float = math.inf,
 ) -> Path:
-    """Runs from the run's checkpoint, or from the start, to the end or to a step.
+    """Runs from the run's checkpoint, or from the start, to the end, to a step, or for a time.
 
     Returns:
         The run's folder.
@@ -64,7 +66,8 @@ def train(
     else:
         batches = stream_batches(speech, cache, numbers, workers, settings, network.embedding_size)
     losses: list[dict[str, float]] = []
-    saved_at = time.monotonic()
+    started = saved_at = time.monotonic()
+    done = first
     bar = tqdm(numbers, initial=first, total=settings.steps, desc=name, unit="step")
     for step, (inputs, wanted) in zip(bar, batches, strict=True):
         trainee.model.optimizer.learning_rate.assign(learning_rate(step, settings))
@@ -87,7 +90,9 @@ def train(
         if time.monotonic() - saved_at > checkpoint_s:
             checkpoint.save(done)
             saved_at = time.monotonic()
-    checkpoint.save(max(first, numbers.stop))
+        if time.monotonic() - started > 60.0 * minutes:
+            break
+    checkpoint.save(done)
     return folder
 
 
