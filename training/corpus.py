@@ -72,7 +72,7 @@ def load_corpus(speech: Path, cache: Path) -> Corpus:
     if (cache / SIMULATED_ROOMS).exists():
         rooms += [_from_direct_sound(response) for response in np.load(cache / SIMULATED_ROOMS)]
     noise = _cached(speech, "noise.tsv", cache, label="source")
-    at = {speed_of(path): np.load(path).astype(np.float32) for path in cache.glob(f"{TAUGHT}*.npy")}
+    at = {speed_of(path): np.load(path).astype(np.float32) for path in _taught(cache)}
     return Corpus(speech=voices, noise=noise, rooms=rooms, teacher=embeddings, teacher_at=at)
 
 
@@ -83,6 +83,11 @@ def taught_path(cache: Path, speed: float) -> Path:
 
 def speed_of(path: Path) -> float:
     return float(path.stem.removeprefix(TAUGHT))
+
+
+def _taught(cache: Path) -> list[Path]:
+    """The speeds that `teach` is done with, not the one that it is at."""
+    return sorted(set(cache.glob(f"{TAUGHT}*.npy")) - set(cache.glob("*.partial.npy")))
 
 
 def check_speakers(speech: Path) -> None:
