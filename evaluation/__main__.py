@@ -2,7 +2,8 @@
 
 python -m evaluation demo                      the sample set over HTTP, line by line
 python -m evaluation samples                   the same figures without a server
-python -m evaluation trials LIST --audio-root DIR --crop-s 2
+python -m evaluation trials LIST --audio-root DIR --crop-s 2 --noise-db 5
+python -m evaluation identify MANIFEST --audio-root DIR
 python -m evaluation report                    all dev lists; writes the docs' figures
 python -m evaluation readme                    the examples of the docs, run again
 """
@@ -12,6 +13,9 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+
+from evaluation.codecs import CODECS
+from evaluation.systems import SYSTEMS
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,14 +33,26 @@ def main() -> int:
     if arguments.command == "report":
         from evaluation import report
 
-        return report.run(arguments.speech)
+        return report.run(arguments.speech, arguments.systems)
     if arguments.command == "readme":
         from evaluation import readme
 
         return readme.run()
-    from evaluation import trials
+    from evaluation import identify, trials
+    from evaluation.conditions import Condition
 
-    return trials.run(arguments.list, arguments.audio_root, arguments.crop_s, arguments.json)
+    condition = Condition(
+        arguments.crop_s, arguments.noise_db, arguments.codec, arguments.crop_seed
+    )
+    system, speech, json = arguments.system, arguments.speech, arguments.json
+    if arguments.command == "identify":
+        return identify.run(
+            arguments.manifest, arguments.audio_root, arguments.source, system, speech, condition,
+            json,
+        )  # fmt: skip
+    return trials.run(
+        arguments.list, arguments.audio_root, system, speech, condition, json, arguments.det
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,15 +66,34 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--picture", type=Path, default=ROOT / "out" / "confusion.png")
     samples = commands.add_parser("samples", help="enrol and identify the sample set")
     samples.add_argument("--json", type=Path, help="write the figures here")
-    trials = commands.add_parser("trials", help="EER on lists of `1|0 enrolled probe` lines")
+    trials = commands.add_parser("trials", help="error rates on lists of `1|0 enrolled probe`")
     trials.add_argument("list", type=Path, nargs="+")
-    trials.add_argument("--audio-root", type=Path, required=True, help="folder or its zip shards")
-    trials.add_argument("--crop-s", type=float, help="use only the middle seconds of both sides")
-    trials.add_argument("--json", type=Path, help="write the figures here")
+    trials.add_argument("--det", type=Path, metavar="PNG", help="draw the DET curves here")
+    identify = commands.add_parser("identify", help="who is it, among how many, or nobody of them?")
+    identify.add_argument("manifest", type=Path, help="tab-separated, columns `file`, `speaker`")
+    identify.add_argument("--source", help="only lines with this in their column `source`")
     report = commands.add_parser("report", help="all dev lists; writes the figures of the docs")
-    report.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
+    report.add_argument(
+        "--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="default: all that install"
+    )
+    for command in (trials, identify):
+        _add_condition(command)
+    for command in (trials, identify, report):
+        command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech",
+                             help="the corpus folder, with the peers' teachers.py")  # fmt: skip
     commands.add_parser("readme", help="run the READMEs' examples and show their real answers")
     return parser
+
+
+def _add_condition(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--audio-root", type=Path, required=True, help="folder of the recordings or zip shards")
+    add("--system", choices=SYSTEMS, default="ours", help="default: %(default)s")
+    add("--crop-s", type=float, help="only so many seconds of both sides")
+    add("--crop-seed", type=int, help="crop at a random place of this seed, not in the middle")
+    add("--noise-db", type=float, help="babble and pink noise on the probe, at this ratio")
+    add("--codec", choices=CODECS, help="the probe was coded so")
+    add("--json", type=Path, help="write the figures here")
 
 
 if __name__ == "__main__":

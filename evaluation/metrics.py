@@ -1,8 +1,9 @@
-"""Error rates of verification and identification, as pure functions of scores and counts."""
+"""Error rates of verification, as pure functions of scores and counts."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,11 @@ def equal_error_rate(target: Scores, impostor: Scores) -> float:
         0.3333333333333333
     """
     _, misses, false_alarms = error_rates(target, impostor)
+    return crossing(misses, false_alarms)
+
+
+def crossing(misses: Scores, false_alarms: Scores) -> float:
+    """`equal_error_rate` of the rates that `error_rates` gives."""
     above = int(np.argmax(misses >= false_alarms))  # the last threshold has misses 1, alarms 0
     if above == 0:
         return float(misses[0])
@@ -57,40 +63,72 @@ def equal_error_rate(target: Scores, impostor: Scores) -> float:
     return float(misses[above - 1] + share * (misses[above] - misses[above - 1]))
 
 
-def bootstrap_eer(
+def min_dcf(target: Scores, impostor: Scores, p_target: float) -> float:
+    """Smallest normalised detection cost over all thresholds, both errors costing the same.
+
+    The cost of NIST's speaker recognition evaluations, c_miss = c_fa = 1: p_target * misses +
+    (1 - p_target) * false alarms, over the cost of the better of accepting all and accepting
+    none.
+
+    Raises:
+        ValueError: there are no trials of one kind.
+
+    Example:
+        >>> min_dcf(np.array([0.9, 0.8]), np.array([0.1, 0.2]), p_target=0.01)
+        0.0
+    """
+    _, misses, false_alarms = error_rates(target, impostor)
+    return lowest_cost(misses, false_alarms, p_target)
+
+
+def lowest_cost(misses: Scores, false_alarms: Scores, p_target: float) -> float:
+    """`min_dcf` of the rates that `error_rates` gives."""
+    costs = p_target * misses + (1.0 - p_target) * false_alarms
+    return float(costs.min() / min(p_target, 1.0 - p_target))
+
+
+def bootstrap(
+    figures: Callable[[Scores, Scores], dict[str, float]],
     target: Scores,
     impostor: Scores,
     target_speakers: npt.NDArray[np.str_],
     impostor_speakers: npt.NDArray[np.str_],
     *,
     rng: np.random.Generator,
-    draws: int = 500,
+    draws: int = 200,
     coverage: float = 0.95,
-) -> tuple[float, float]:
-    """Percentile interval of the EER when the enrolled speakers are drawn again.
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of figures when the enrolled speakers are drawn again.
 
     Trials of one speaker are not independent, so whole speakers are drawn with replacement, each
     with all trials in which it is the enrolled one (Efron and Tibshirani 1993, chapter 8).
 
     Args:
+        figures: of target and impostor scores.
         target_speakers, impostor_speakers: the enrolled speaker of each trial.
 
     Returns:
-        Lower and upper end, fractions.
+        Lower and upper end by figure.
     """
-    speakers = np.unique(np.concatenate([target_speakers, impostor_speakers]))
-    of_target = [target[target_speakers == speaker] for speaker in speakers]
-    of_impostor = [impostor[impostor_speakers == speaker] for speaker in speakers]
-    rates = []
+    speakers, which = np.unique(
+        np.concatenate([target_speakers, impostor_speakers]), return_inverse=True
+    )
+    of_target, of_impostor = which[: target.size], which[target.size :]
+    drawn_figures: list[dict[str, float]] = []
     for _ in range(draws):
-        drawn = rng.integers(len(speakers), size=len(speakers))
-        some_target = np.concatenate([of_target[i] for i in drawn])
-        some_impostor = np.concatenate([of_impostor[i] for i in drawn])
+        drawn = np.bincount(
+            rng.integers(len(speakers), size=len(speakers)), minlength=len(speakers)
+        )
+        some_target = np.repeat(target, drawn[of_target])
+        some_impostor = np.repeat(impostor, drawn[of_impostor])
         if some_target.size and some_impostor.size:
-            rates.append(equal_error_rate(some_target, some_impostor))
+            drawn_figures.append(figures(some_target, some_impostor))
     tail = (1.0 - coverage) / 2.0
-    low, high = np.quantile(rates, [tail, 1.0 - tail])
-    return float(low), float(high)
+    ends = {
+        name: np.quantile([each[name] for each in drawn_figures], [tail, 1.0 - tail])
+        for name in drawn_figures[0]
+    }
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
