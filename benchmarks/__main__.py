@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
             type=kind,
             help=f"{text} (default: {getattr(default, name):g})",
         )
+    add("--engine", choices=("onnx", "int8"), help=f"of our server (default: {default.engine})")
     add(
         "--quick",
         action="store_true",

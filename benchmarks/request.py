@@ -31,7 +31,7 @@ from benchmarks.loopback import ROOT, Client, Load, ask_at_once, running_baselin
 from benchmarks.report import machine, percentiles, table
 from evaluation.server import running_server
 from utils.audio import decode
-from utils.embedding import Engine, load_engine
+from utils.embedding import Engine, EngineName, load_engine
 from utils.errors import NotReady
 from utils.features import log_mel_windows
 from utils.scoring import centroid
@@ -57,6 +57,7 @@ class Plan:
     clients_seconds: float = 12.0
     processes: int = 2
     threads: int = 4
+    engine: EngineName = "onnx"
 
     def with_changes(self, **changes: Any) -> Plan:
         if "speakers" in changes:
@@ -120,7 +121,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         RuntimeError: a server did not start, failed, or did not answer right.
         NotReady: the trained network is missing.
     """
-    engine = load_engine("onnx")
+    engine = load_engine(plan.engine)
     galleries: dict[str, Any] = {}
     result: dict[str, Any] = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -154,7 +155,7 @@ def _both_servers(
     """Our server and the baseline over one gallery, in which the recording's speaker is one."""
     _say(f"{speakers:,} speakers: writing the gallery, starting both servers")
     fill_gallery(gallery, speakers - 1)
-    flags = ("--upload-root", str(recordings), "--engine", "onnx",
+    flags = ("--upload-root", str(recordings), "--engine", plan.engine,
              "--processes", str(plan.processes), "--threads", str(plan.threads))  # fmt: skip
     ask = {"name": ASKED, "path_dir": str(recordings), "re_register": "False"}
     with running_server(gallery, *flags) as server:
