@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from evaluation.systems import Peer
 from evaluation.teachers import load_teachers
 from training.corpus import load_corpus, taught_path
 from training.degrade import change_speed
@@ -68,5 +69,5 @@ def _embed(job: tuple[Path, Path, float, np.ndarray]) -> tuple[np.ndarray, np.nd
 
 
 @lru_cache(maxsize=1)
-def _teacher(speech: Path):
-    return load_teachers(speech).Teacher(TEACHER)
+def _teacher(speech: Path) -> Peer:
+    return Peer(TEACHER, load_teachers(speech))
