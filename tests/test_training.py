@@ -211,6 +211,24 @@ def test_a_simulated_room_is_heard_and_dies_away(tmp_path: Path) -> None:
         assert np.square(response[-1_600:]).mean() < np.square(response).max() / 1_000
 
 
+IMPORT_WITH_LITTLE = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name in {"av", "flask", "matplotlib", "onnx", "onnxruntime", "tensorflow", "torch"}:
+            raise ImportError(name)
+sys.meta_path.insert(0, Missing())
+import training.device_batches, training.run
+"""
+
+
+def test_a_gpu_machine_needs_little_to_train() -> None:
+    subprocess.run(
+        [sys.executable, "-c", IMPORT_WITH_LITTLE],
+        cwd=ROOT, check=True, timeout=120, env={**os.environ, "KERAS_BACKEND": "jax"},
+    )  # fmt: skip
+
+
 TINY_RUN = """
 import sys
 from pathlib import Path

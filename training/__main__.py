@@ -46,6 +46,10 @@ def main() -> None:
         from training.teach import teach
 
         print(teach(arguments.speech, arguments.cache, arguments.speed, arguments.workers))
+    elif arguments.command == "picture":
+        from training.picture import draw_degradations
+
+        draw_degradations(ROOT / "data", arguments.speech, arguments.picture)
     elif arguments.command == "curves":
         from training.curves import draw_curves
 
@@ -93,10 +97,12 @@ def _parser() -> argparse.ArgumentParser:
     teaching = commands.add_parser("teach", help="ask the teacher about voices at another speed")
     teaching.add_argument("--speed", type=float, required=True, help="such as 0.9 or 1.1")
     teaching.add_argument("--workers", type=int, default=1, help="processes that run the teacher")
+    picture = commands.add_parser("picture", help="draw what is done to the training recordings")
+    picture.add_argument("--picture", type=Path, default=ROOT / "img" / "degradations.png")
     curves = commands.add_parser("curves", help="draw a run's losses and dev EERs")
     for command in (run, export, curves):
         command.add_argument("--name", required=True, help="the run's folder in training/runs/")
-    for command in (run, export, teaching):
+    for command in (run, export, teaching, picture):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
         command.add_argument("--cache", type=Path, default=CACHE)
     export.add_argument("--best-model", type=Path, default=ROOT / "best_model")

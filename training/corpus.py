@@ -152,11 +152,11 @@ def _decode_all(
 def _decode_member(speech: Path, job: tuple[str, str]) -> np.ndarray:
     shard, member = job
     with zipfile.ZipFile(speech / shard) as archive:
-        wave = _decode(archive.read(member))
+        wave = decode_recording(archive.read(member))
     return np.clip(np.round(wave * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def _decode(content: bytes) -> np.ndarray:
+def decode_recording(content: bytes) -> np.ndarray:
     """As the server decodes; where PyAV is not installed, 16 kHz mono by libsndfile."""
     if importlib.util.find_spec("av"):
         from utils.audio import decode

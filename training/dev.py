@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from evaluation.metrics import equal_error_rate
-from utils.audio import decode
+from training.corpus import decode_recording
 from utils.features import FeatureSettings, log_mel_windows
 
 BATCH = 128
@@ -56,7 +56,7 @@ def _middle_windows(speech: Path, names: list[str], path: Path) -> np.ndarray:
     archive_of = {name: archive for archive in archives for name in archive.namelist()}
     windows = np.zeros((len(names), settings.frames, settings.n_mels), np.float16)
     for row, name in enumerate(tqdm(names, desc="dev recordings", unit="file")):
-        wave = decode(archive_of[name].read(name))
+        wave = decode_recording(archive_of[name].read(name))
         start = max(0, (wave.size - settings.window_samples) // 2)
         windows[row] = log_mel_windows(wave[start : start + settings.window_samples], settings)[0]
     path.parent.mkdir(parents=True, exist_ok=True)
