@@ -126,6 +126,15 @@ def test_a_target_is_drawn_towards_its_speaker(corpus: Corpus) -> None:
     assert of_share[0.0].chances.sum() == pytest.approx(1.0)
 
 
+def test_a_speaker_near_a_dev_speaker_is_never_picked(corpus: Corpus) -> None:
+    labels = np.array(["so0001" if label == "a" else label for label in corpus.speech.labels])
+    near = replace(corpus, speech=replace(corpus.speech, labels=labels))
+    targets = make_targets(near, RunSettings(class_recordings=2), size=4)
+    assert (targets.chances[:3] == 0.0).all()
+    assert targets.chances[3:].sum() == pytest.approx(1.0)
+    assert targets.speaker.tolist() == [-1, -1, -1, 0, 0, -1]
+
+
 def test_a_voice_at_another_speed_is_another_voice(corpus: Corpus) -> None:
     settings = RunSettings(speeds="0.9", class_recordings=2)
     with pytest.raises(SystemExit, match=r"teach --speed 0\.9"):

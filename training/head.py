@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from training.batches import BatchMaker
+from training.corpus import NEAR_DEV_SPEAKERS
 from utils.features import log_mel
 
 BATCH = 64
@@ -27,13 +28,14 @@ def fit_head(model: keras.Model, maker: BatchMaker, shrinkage: float) -> None:
     """
     before_unit = keras.Model(model.input, model.get_layer("embedding").output)
     rng = np.random.default_rng(maker.settings.seed)
-    n_recordings = len(maker.corpus.speech)
+    labels = maker.corpus.speech.labels
+    heard = np.flatnonzero(~np.isin(labels, list(NEAR_DEV_SPEAKERS)))
     rows = []
-    for first in tqdm(range(0, n_recordings, BATCH), desc="embed the training recordings"):
-        indices = range(first, min(first + BATCH, n_recordings))
+    for first in tqdm(range(0, len(heard), BATCH), desc="embed the training recordings"):
+        indices = heard[first : first + BATCH].tolist()
         waves = np.stack([maker.degraded_window(index, rng) for index in indices])
         rows.append(before_unit.predict_on_batch(log_mel(waves, maker.features)))
-    mean, transform = wccn(np.concatenate(rows), maker.corpus.speech.labels, shrinkage)
+    mean, transform = wccn(np.concatenate(rows), labels[heard], shrinkage)
     layer = model.get_layer("embedding")
     kernel, bias = layer.get_weights()
     layer.set_weights([kernel @ transform, (bias - mean) @ transform])

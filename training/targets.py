@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.corpus import Corpus, teacher_projection
+from training.corpus import NEAR_DEV_SPEAKERS, Corpus, teacher_projection
 from training.settings import RunSettings
 
 
@@ -27,14 +27,18 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
 
     The teacher's embeddings of the clean whole recordings are reduced by PCA and drawn towards
     their speaker's mean by `centroid_share`: what a teacher hears of the room and the microphone
-    in one recording is not to be learned. Half of all windows are of the recordings' own speed.
+    in one recording is not to be learned. Speakers who seem to be in the dev lists under another
+    ID are never picked. Half of all windows are of the recordings' own speed.
 
     Raises:
         SystemExit: the teacher was not asked about one of the speeds.
     """
     mean, axes = teacher_projection(corpus.teacher, size)
-    _, speaker, counts = np.unique(corpus.speech.labels, return_inverse=True, return_counts=True)
-    is_class = counts >= settings.class_recordings
+    names, speaker, counts = np.unique(
+        corpus.speech.labels, return_inverse=True, return_counts=True
+    )
+    is_near_dev = np.isin(names, list(NEAR_DEV_SPEAKERS))
+    is_class = (counts >= settings.class_recordings) & ~is_near_dev
     class_of = np.where(is_class, np.cumsum(is_class) - 1, -1)[speaker]
     parts = []
     for number, speed in enumerate(settings.all_speeds):
@@ -49,7 +53,8 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
     units, labels, all_centroids = zip(*parts, strict=True)
     n_recordings, n_speeds = len(corpus.speech), len(settings.all_speeds)
     # between all recordings alike and all speakers alike
-    chances = counts[speaker] ** -0.5 / np.sum(counts[speaker] ** -0.5)
+    chances = np.where(is_near_dev[speaker], 0.0, counts[speaker] ** -0.5)
+    chances /= chances.sum()
     of_speed = [1.0] if n_speeds == 1 else [0.5] + [0.5 / (n_speeds - 1)] * (n_speeds - 1)
     return Targets(
         recording=np.tile(np.arange(n_recordings, dtype=np.int32), n_speeds),
