@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from utils.audio import decode
 from utils.speaker_id import parse_recording_name
+
+KEPT = 3_000  # recordings: about a gigabyte where they are of 6 s
 
 
 class Audio:
@@ -20,6 +22,7 @@ class Audio:
         self._root = root
         archives = [zipfile.ZipFile(path) for path in sorted(root.glob("*.zip"))]
         self._archive_of = {name: archive for archive in archives for name in archive.namelist()}
+        self.read = lru_cache(maxsize=KEPT)(self._read)
 
     @cached_property
     def names(self) -> list[str]:
@@ -33,8 +36,8 @@ class Audio:
         files = (path for path in self._root.rglob("*") if path.is_file())
         return sorted(path.relative_to(self._root).as_posix() for path in files)
 
-    def read(self, name: str) -> npt.NDArray[np.float32]:
-        """(samples,) at 16 kHz."""
+    def _read(self, name: str) -> npt.NDArray[np.float32]:
+        """(samples,) at 16 kHz; what was read stays in memory, as babble is made of it."""
         if name in self._archive_of:
             return decode(self._archive_of[name].read(name))
         return decode(self._root / name)

@@ -32,10 +32,6 @@ class Condition:
     crop_seed: int | None = None  # None: the middle
 
     @property
-    def degrades(self) -> bool:
-        return self.noise_db is not None or self.codec is not None
-
-    @property
     def name(self) -> str:
         """Such as `whole`, `2s`, `2s_5db`, `3s_gsm`."""
         parts = ["whole" if self.crop_s is None else f"{self.crop_s:g}s"]

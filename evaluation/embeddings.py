@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +35,15 @@ def embed_all(
         (names, size), rows of length 1.
     """
     kept: dict[str, Rows] = {}
-    side = "probe" if as_probe and condition.degrades else "plain"
-    path = cache and cache / f"{system.name}-{system.version}-{condition.name}-{side}.npz"
+    if not as_probe:
+        condition = replace(condition, noise_db=None, codec=None)
+    path = cache and cache / f"{system.name}-{system.version}-{condition.name}.npz"
     if path and path.exists():
         with np.load(path) as saved:
             kept = dict(zip(saved["names"].tolist(), saved["rows"], strict=True))
     missing = [name for name in names if name not in kept]
-    for name in tqdm(missing, f"{system.name} {condition.name} {side}", unit="file", leave=False):
-        kept[name] = system.embed(hear(name, audio, condition, as_probe=side == "probe"))
+    for name in tqdm(missing, f"{system.name} {condition.name}", unit="file", leave=False):
+        kept[name] = system.embed(hear(name, audio, condition, as_probe=as_probe))
     if path and missing:
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez(path, names=list(kept), rows=np.stack(list(kept.values())))
