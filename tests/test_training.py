@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import DATA
+from training import checkpoint
 from training.batches import BatchMaker
 from training.corpus import Corpus, Recordings, check_speakers, teacher_projection
 from training.degrade import DegradationSettings, band_pass, change_speed, degrade, mix
@@ -260,7 +261,9 @@ if __name__ == "__main__":
 """
 
 
-def test_a_run_taken_up_again_is_the_unbroken_run(tmp_path: Path) -> None:
+def test_a_run_taken_up_again_is_the_unbroken_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_tiny_speech(tmp_path)
     script = tmp_path / "tiny_run.py"
     script.write_text(TINY_RUN)
@@ -276,6 +279,13 @@ def test_a_run_taken_up_again_is_the_unbroken_run(tmp_path: Path) -> None:
     run("unbroken", 6)
     run("broken", 3)
     run("broken", 6)
+    monkeypatch.setattr(checkpoint, "KEPT", tmp_path / "weights")
+    step, averaged = checkpoint.read_averaged(tmp_path / "runs" / "unbroken")
+    checkpoint.keep(tmp_path / "runs" / "unbroken")
+    kept_step, kept = checkpoint.read_averaged(tmp_path / "elsewhere" / "unbroken")
+    assert kept_step == step == 6
+    for one, other in zip(averaged, kept, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-6)
     with (
         np.load(tmp_path / "runs" / "unbroken" / "checkpoint.npz") as unbroken,
         np.load(tmp_path / "runs" / "broken" / "checkpoint.npz") as broken,

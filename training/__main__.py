@@ -46,6 +46,10 @@ def main() -> None:
         from training.teach import teach
 
         print(teach(arguments.speech, arguments.cache, arguments.speed, arguments.workers))
+    elif arguments.command == "keep":
+        from training.checkpoint import keep
+
+        print(keep(RUNS / arguments.name))
     elif arguments.command == "picture":
         from training.picture import draw_degradations
 
@@ -90,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
             flag, type=type(field.default), default=field.default, help="default: %(default)s"
         )
     export = commands.add_parser("export", help="write best_model/ from a run's averaged weights")
-    export.add_argument("--shrinkage", type=float, default=0.2, help="of the head's WCCN, 0 to 1")
+    export.add_argument("--shrinkage", type=float, default=0.3, help="of the head's WCCN, 0 to 1")
     rooms = commands.add_parser("rooms", help="simulate rooms, for `run` to hear voices in")
     rooms.add_argument("--count", type=int, default=200, help="default: %(default)s")
     rooms.add_argument("--cache", type=Path, default=CACHE)
@@ -100,7 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     picture = commands.add_parser("picture", help="draw what is done to the training recordings")
     picture.add_argument("--picture", type=Path, default=ROOT / "img" / "degradations.png")
     curves = commands.add_parser("curves", help="draw a run's losses and dev EERs")
-    for command in (run, export, curves):
+    keeping = commands.add_parser(
+        "keep", help="write a run's averaged weights to training/weights/"
+    )
+    for command in (run, export, curves, keeping):
         command.add_argument("--name", required=True, help="the run's folder in training/runs/")
     for command in (run, export, teaching, picture):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")

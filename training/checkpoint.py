@@ -10,6 +10,7 @@ import numpy as np
 
 from training.trainee import Trainee
 
+KEPT = Path(__file__).parent / "weights"
 AVERAGED_EVERY = 5  # steps: the weights are copied out of the backend, which is not free
 
 
@@ -70,9 +71,25 @@ class Checkpoint:
 
 
 def read_averaged(run: Path) -> tuple[int, list[np.ndarray]]:
-    """The step that a run has come to, and its network's averaged weights in Keras' order."""
-    with np.load(run / "checkpoint.npz") as saved:
-        return int(saved["step"]), _in_order(saved, "averaged")
+    """The step that a run has come to, and its network's averaged weights in Keras' order.
+
+    Of a run that is not here, what `keep` left of it.
+    """
+    kept = KEPT / f"{run.name}.npz"
+    with np.load(run / "checkpoint.npz" if run.exists() or not kept.exists() else kept) as saved:
+        return int(saved["step"]), [
+            each.astype(np.float32) for each in _in_order(saved, "averaged")
+        ]
+
+
+def keep(run: Path) -> Path:
+    """Writes a run's averaged weights, in half precision, where they are committed."""
+    step, averaged = read_averaged(run)
+    KEPT.mkdir(exist_ok=True)
+    path = KEPT / f"{run.name}.npz"
+    halves = [each.astype(np.float16) for each in averaged]
+    np.savez_compressed(path, step=step, **_numbered("averaged", halves))
+    return path
 
 
 def _numbered(kind: str, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
