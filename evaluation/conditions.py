@@ -45,7 +45,6 @@ CONDITIONS = (
     Condition(),
     Condition(crop_s=2.0),
     Condition(crop_s=2.0, noise_db=5.0),
-    Condition(crop_s=3.0, codec="gsm"),
 )
 
 

@@ -35,7 +35,6 @@ TITLES = {
     "whole": "whole recordings",
     "2s": "middle 2 s",
     "2s_5db": "middle 2 s, probe with babble and pink noise at 5 dB",
-    "3s_gsm": "middle 3 s, probe over a GSM line",
 }
 NAMES = {
     "ours": "ours (1.01 M, 64-d)",
@@ -190,7 +189,7 @@ def _eer(result: dict[str, Any], *, interval: bool) -> str:
 
 def _draw(curves: dict[str, dict[str, tuple[Scores, Scores]]]) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(13.0, 4.6), layout="constrained")
-    for plot, condition in zip(axes, ("2s", "2s_5db", "3s_gsm"), strict=True):
+    for plot, condition in zip(axes, TITLES, strict=True):
         plot_det(plot, curves[condition], TITLES[condition])
     axes[0].legend(fontsize="small", loc="lower left")
     figure.suptitle(f"{SHOWN_LIST}")
