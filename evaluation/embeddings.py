@@ -42,7 +42,9 @@ def embed_all(
         with np.load(path) as saved:
             kept = dict(zip(saved["names"].tolist(), saved["rows"], strict=True))
     missing = [name for name in names if name not in kept]
-    for name in tqdm(missing, f"{system.name} {condition.name}", unit="file", leave=False):
+    for name in tqdm(
+        missing, f"{system.name} {condition.name}", unit="file", leave=False, disable=not missing
+    ):
         kept[name] = system.embed(hear(name, audio, condition, as_probe=as_probe))
     if path and missing:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -59,7 +59,8 @@ def plot_det(axes: Axes, curves: Mapping[str, tuple[Scores, Scores]], title: str
     labels = [f"{100 * tick:g}" for tick in ticks]
     axes.set_xticks(ndtri(ticks), labels)
     axes.set_yticks(ndtri(ticks), labels)
-    axes.set(xlim=ndtri([5e-4, 0.5]), ylim=ndtri([5e-4, 0.5]), title=title)
+    axes.set(xlim=ndtri([5e-4, 0.5]), ylim=ndtri([5e-4, 0.5]))
+    axes.set_title(title, fontsize="medium")
     axes.set(xlabel="false alarms, %", ylabel="misses, %")
     axes.grid(alpha=0.3)
 

@@ -34,7 +34,7 @@ MARKED = re.compile(r"(<!-- accuracy -->\n).*?(<!-- /accuracy -->)", re.DOTALL)
 TITLES = {
     "whole": "whole recordings",
     "2s": "middle 2 s",
-    "2s_5db": "middle 2 s, probe with babble and pink noise at 5 dB",
+    "2s_5db": "middle 2 s, babble and pink noise at 5 dB",
 }
 NAMES = {
     "ours": "ours (1.01 M, 64-d)",
