@@ -15,13 +15,15 @@ import sys
 from pathlib import Path
 
 from evaluation.codecs import CODECS
+from evaluation.conditions import CONDITIONS, REPORTED, Condition
 from evaluation.systems import SYSTEMS
 
 ROOT = Path(__file__).parent.parent
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
     if arguments.command == "demo":
         from evaluation import demo
 
@@ -33,22 +35,24 @@ def main() -> int:
     if arguments.command == "report":
         from evaluation import report
 
-        return report.run(arguments.speech, arguments.systems)
+        return report.run(arguments.speech, arguments.systems, arguments.conditions)
     if arguments.command == "readme":
         from evaluation import readme
 
         return readme.run()
     from evaluation import identify, trials
-    from evaluation.conditions import Condition
 
-    condition = Condition(
-        arguments.crop_s, arguments.noise_db, arguments.codec, arguments.crop_seed
-    )
+    try:
+        condition = Condition(
+            arguments.crop_s, arguments.noise_db, arguments.codec, arguments.crop_seed
+        )
+    except ValueError as error:
+        parser.error(str(error))
     system, speech, json = arguments.system, arguments.speech, arguments.json
     if arguments.command == "identify":
         return identify.run(
             arguments.manifest, arguments.audio_root, arguments.source, system, speech, condition,
-            json,
+            json, arguments.det,
         )  # fmt: skip
     return trials.run(
         arguments.list, arguments.audio_root, system, speech, condition, json, arguments.det
@@ -68,7 +72,6 @@ def _parser() -> argparse.ArgumentParser:
     samples.add_argument("--json", type=Path, help="write the figures here")
     trials = commands.add_parser("trials", help="error rates on lists of `1|0 enrolled probe`")
     trials.add_argument("list", type=Path, nargs="+")
-    trials.add_argument("--det", type=Path, metavar="PNG", help="draw the DET curves here")
     identify = commands.add_parser("identify", help="who is it, among how many, or nobody of them?")
     identify.add_argument("manifest", type=Path, help="tab-separated, columns `file`, `speaker`")
     identify.add_argument("--source", help="only lines with this in their column `source`")
@@ -76,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="default: all that install"
     )
+    report.add_argument(
+        "--conditions", nargs="+", choices=[condition.name for condition in CONDITIONS],
+        default=REPORTED, help=f"default: {' '.join(REPORTED)}",
+    )  # fmt: skip
     for command in (trials, identify):
         _add_condition(command)
     for command in (trials, identify, report):
@@ -94,6 +101,7 @@ def _add_condition(command: argparse.ArgumentParser) -> None:
     add("--noise-db", type=float, help="babble and pink noise on the probe, at this ratio")
     add("--codec", choices=CODECS, help="the probe was coded so")
     add("--json", type=Path, help="write the figures here")
+    add("--det", type=Path, metavar="PNG", help="draw the DET curves here")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,14 @@ same.
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.audio import Audio, speaker_of
+from evaluation.audio import Audio
 from evaluation.codecs import round_trip
 from utils.audio import SAMPLE_RATE
 
@@ -24,12 +25,24 @@ BABBLE_VOICES = 4
 
 @dataclass(frozen=True)
 class Condition:
-    """How trials are heard. Both sides are cropped; only the probe is degraded."""
+    """How trials are heard. Both sides are cropped; only the probe is degraded.
+
+    Raises:
+        ValueError: a number is none, or the crop is shorter than a sample.
+    """
 
     crop_s: float | None = None  # None: whole recordings
     noise_db: float | None = None  # signal-to-noise ratio
     codec: str | None = None
     crop_seed: int | None = None  # None: the middle
+
+    def __post_init__(self) -> None:
+        if self.crop_s is not None and not 1.0 / SAMPLE_RATE <= self.crop_s < math.inf:
+            raise ValueError(f"a crop must have more than 0 seconds, got {self.crop_s:g}")
+        if self.crop_seed is not None and self.crop_seed < 0:
+            raise ValueError(f"a seed must be 0 or more, got {self.crop_seed}")
+        if self.noise_db is not None and not math.isfinite(self.noise_db):
+            raise ValueError(f"a noise ratio must be a number, got {self.noise_db:g}")
 
     @property
     def name(self) -> str:
@@ -45,7 +58,10 @@ CONDITIONS = (
     Condition(),
     Condition(crop_s=2.0),
     Condition(crop_s=2.0, noise_db=5.0),
+    Condition(crop_s=3.0, codec="gsm"),
 )
+REPORTED = ("whole", "2s", "2s_5db")
+"""Those of a report that is not told otherwise."""
 
 
 def hear(name: str, audio: Audio, condition: Condition, *, as_probe: bool) -> Wave:
@@ -75,14 +91,15 @@ def babble(name: str, samples: int, audio: Audio, rng: np.random.Generator) -> W
     """Four recordings of other speakers at once, each at level 1, their sum at level 1.
 
     They come from the same collection; among hundreds of speakers one of the four is now and then
-    the enrolled one of an impostor trial.
+    the enrolled one of an impostor trial. Where one flat folder holds all recordings, nobody is
+    known to be another speaker: then it may be the probe's own voice in another recording.
 
     Raises:
-        SystemExit: the collection has no other speakers.
+        SystemExit: the collection has no other recording.
     """
-    others = [other for other in audio.names if speaker_of(other) != speaker_of(name)]
+    others = audio.of_others(name)
     if not others:
-        raise SystemExit("babble needs recordings of other speakers in the audio root")
+        raise SystemExit("babble needs other recordings in the audio root")
     picked = rng.integers(len(others), size=BABBLE_VOICES)
     voices = [_level_1(np.resize(audio.read(others[index]), samples)) for index in picked]
     return _level_1(np.sum(voices, axis=0))

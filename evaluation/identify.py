@@ -6,7 +6,6 @@ Speakers with one recording only are strangers: nobody may be named for them.
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.audio import Audio
+from evaluation.bootstrap import draw, interval
 from evaluation.conditions import Condition
 from evaluation.embeddings import embed_all
-from evaluation.metrics import wilson_interval
-from evaluation.open_set import fnir_at_fpir, ranks
+from evaluation.files import read_text, write_json
+from evaluation.metrics import Scores
+from evaluation.open_set import fnir_at_fpir, ranks, weighted_share
+from evaluation.pictures import draw_det
 from evaluation.systems import System, load_system
 
 SEED = 2026  # of the galleries that are drawn
 DRAWS = 20  # galleries of each size short of all
 SIZES = (10, 100)
-FPIRS = (0.01, 0.001)
+FPIRS = {"fnir_at_fpir_1": 0.01, "fnir_at_fpir_01": 0.001}
+BOOTSTRAP = 200  # draws, of 20 galleries each
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,19 @@ def make_plan(manifest: Path, source: str | None = None) -> Plan:
         source: takes only lines that have this in the column `source`.
 
     Raises:
-        SystemExit: nobody has two recordings.
+        SystemExit: there is no such text, a column or a field is missing, or nobody has two
+            recordings.
     """
+    rows = csv.DictReader(read_text(manifest).splitlines(), delimiter="\t")
+    needed = {"file", "speaker"} | (set() if source is None else {"source"})
+    if missing := needed - set(rows.fieldnames or ()):
+        raise SystemExit(f"{manifest}: no column {', '.join(sorted(missing))} in its first line")
     recordings: dict[str, list[str]] = defaultdict(list)
-    with manifest.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            if source is None or row["source"] == source:
-                recordings[row["speaker"]].append(row["file"])
+    for row in rows:
+        if not (row["file"] and row["speaker"]):
+            raise SystemExit(f"{manifest}, line {rows.line_num}: file or speaker is missing")
+        if source is None or row["source"] == source:
+            recordings[row["speaker"]].append(row["file"])
     known = [sorted(files) for _, files in sorted(recordings.items()) if len(files) > 1]
     if not known:
         raise SystemExit(f"{manifest}: no speaker with two recordings to enrol and to ask with")
@@ -63,52 +72,112 @@ def make_plan(manifest: Path, source: str | None = None) -> Plan:
     )
 
 
-def evaluate(
+def ask(
     plan: Plan, system: System, audio: Audio, condition: Condition, cache: Path | None = None
-) -> dict[str, Any]:
-    """Identifies by cosine, over galleries of several sizes.
+) -> Scores:
+    """(probes + strangers, enrolled) cosines.
 
-    Returns:
-        For each size, `all` the last: rank_1 and rank_5 of the enrolled probes, and fnir_at_fpir_1
-        and fnir_at_fpir_01, the misses where 1 % and 0.1 % of strangers are named; means of 20
-        drawn galleries, whose left-out speakers are strangers too. rank_1_interval of `all`.
+    Args:
+        cache: as for `embed_all`.
     """
     gallery = embed_all(system, plan.enrolled, audio, condition, as_probe=False, cache=cache)
     asking = plan.probes + plan.strangers
     probes = embed_all(system, asking, audio, condition, as_probe=True, cache=cache)
-    scores = (probes @ gallery.T).astype(np.float64)
+    scores: Scores = (probes @ gallery.T).astype(np.float64)
+    return scores
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One gallery: who is in it asks as a mated probe, all others as strangers."""
+
+    mated: npt.NDArray[np.intp]  # rows of the scores
+    unmated: npt.NDArray[np.intp]
+    of_own: Scores  # (mated,) the score of the own speaker
+    places: npt.NDArray[np.intp]  # (mated,) its place, 1 the nearest
+    nearest: Scores  # (unmated,) the highest score of anybody
+
+    def fnir(self, fpir: float, weights: Scores) -> Scores:
+        """(...) of weights (..., probes + strangers)."""
+        return fnir_at_fpir(
+            self.of_own, self.places, self.nearest, fpir,
+            weights[..., self.mated], weights[..., self.unmated],
+        )  # fmt: skip
+
+    def rates(self, weights: Scores) -> dict[str, Scores]:
+        """Each (...), of weights (..., probes + strangers)."""
+        found = {
+            f"rank_{most}": weighted_share(self.places <= most, weights[..., self.mated])
+            for most in (1, 5)
+        }
+        if self.unmated.size:
+            found |= {name: self.fnir(fpir, weights) for name, fpir in FPIRS.items()}
+        return found
+
+
+def _searches(scores: Scores, plan: Plan) -> dict[str, list[_Search]]:
+    """By size, `all` the last: one search among all, 20 in drawn galleries of each smaller size."""
     n_speakers = len(plan.enrolled)
     rng = np.random.default_rng(SEED)
-    found: dict[str, Any] = {}
-    for size in (*(size for size in SIZES if size < n_speakers), n_speakers):
-        drawn = [
-            np.sort(rng.choice(n_speakers, size, replace=False))
-            for _ in range(1 if size == n_speakers else DRAWS)
-        ]
-        each = [_rates(scores[:, chosen], plan, chosen) for chosen in drawn]
-        means = {name: float(np.mean([rates[name] for rates in each])) for name in each[0]}
-        found["all" if size == n_speakers else str(size)] = {"speakers": size, **means}
-    right = round(found["all"]["rank_1"] * len(plan.probes))
-    found["all"]["rank_1_interval"] = list(wilson_interval(right, len(plan.probes)))
-    found["probes"], found["strangers"] = len(plan.probes), len(plan.strangers)
-    return found
+    drawn = {
+        str(size): [np.sort(rng.choice(n_speakers, size, replace=False)) for _ in range(DRAWS)]
+        for size in SIZES
+        if size < n_speakers
+    }
+    drawn["all"] = [np.arange(n_speakers)]
+    return {
+        size: [_search(scores[:, chosen], plan, chosen) for chosen in galleries]
+        for size, galleries in drawn.items()
+    }
 
 
-def _rates(
-    scores: npt.NDArray[np.float64], plan: Plan, chosen: npt.NDArray[np.intp]
-) -> dict[str, float]:
-    """Of one gallery: `scores` are all probes' and strangers' to the chosen speakers."""
+def _search(scores: Scores, plan: Plan, chosen: npt.NDArray[np.intp]) -> _Search:
+    """`scores` are all probes' and strangers' to the chosen speakers."""
     mated = np.flatnonzero(np.isin(plan.own, chosen))
     unmated = np.setdiff1d(np.arange(len(scores)), mated)
     own = np.searchsorted(chosen, plan.own[mated])
-    places = ranks(scores[mated], own)
-    rates = {"rank_1": float(np.mean(places == 1)), "rank_5": float(np.mean(places <= 5))}
-    if unmated.size:
-        of_own = scores[mated, own]
-        strangers = scores[unmated].max(axis=1)
-        for fpir, name in zip(FPIRS, ("fnir_at_fpir_1", "fnir_at_fpir_01"), strict=True):
-            rates[name] = fnir_at_fpir(of_own, places, strangers, fpir)
-    return rates
+    return _Search(
+        mated, unmated, scores[mated, own], ranks(scores[mated], own), scores[unmated].max(axis=1)
+    )
+
+
+def figures(scores: Scores, plan: Plan) -> dict[str, Any]:
+    """Rates of `ask`'s scores over galleries of several sizes.
+
+    Returns:
+        For each size, `all` the last: `speakers`; rank_1 and rank_5 of the enrolled probes;
+        fnir_at_fpir_1 and fnir_at_fpir_01, the misses where 1 % and 0.1 % of strangers are named;
+        each with its 95 % `..._interval`, for which those who ask are drawn again speaker by
+        speaker. Means of 20 drawn galleries, whose left-out speakers are strangers too. Then the
+        numbers of `probes` and `strangers`.
+    """
+    who = np.concatenate([plan.own, len(plan.enrolled) + np.arange(len(plan.strangers))])
+    times = draw(len(plan.enrolled) + len(plan.strangers), BOOTSTRAP, np.random.default_rng(SEED))
+    # the first row is the figure itself
+    weights = np.concatenate([np.ones((1, who.size)), times[:, who]])
+    found: dict[str, Any] = {}
+    for size, searches in _searches(scores, plan).items():
+        each = [search.rates(weights) for search in searches]
+        n_enrolled = len(plan.enrolled) if size == "all" else int(size)
+        found[size] = {"speakers": n_enrolled}
+        for name in each[0]:
+            means = np.mean([rates[name] for rates in each], axis=0)
+            found[size][name] = float(means[0])
+            found[size][f"{name}_interval"] = list(interval(means[1:]))
+    return {**found, "probes": len(plan.probes), "strangers": len(plan.strangers)}
+
+
+def det_curves(scores: Scores, plan: Plan) -> dict[str, tuple[Scores, Scores]]:
+    """FPIR and FNIR by gallery size, from one stranger named to half of them; none without any."""
+    curves = {}
+    once = np.ones(len(scores))
+    for size, searches in _searches(scores, plan).items():
+        fewest = min(search.unmated.size for search in searches)
+        if fewest > 1:
+            fpirs = np.geomspace(1.0 / fewest, 0.5, 40)
+            misses = [[search.fnir(fpir, once) for fpir in fpirs] for search in searches]
+            curves[size] = (fpirs, np.mean(misses, axis=0))
+    return curves
 
 
 def run(
@@ -119,10 +188,13 @@ def run(
     speech: Path,
     condition: Condition,
     json_path: Path | None,
+    det: Path | None,
 ) -> int:
     """`python -m evaluation identify`: prints a line a gallery size."""
+    plan, audio = make_plan(manifest, source), Audio(audio_root)
     loaded = load_system(system, speech)
-    found = evaluate(make_plan(manifest, source), loaded, Audio(audio_root), condition)
+    scores = ask(plan, loaded, audio, condition)
+    found = figures(scores, plan)
     print(f"{system}, {condition.name}: {found['probes']} probes, {found['strangers']} strangers")
     print(f"{'speakers':>9}{'rank 1':>9}{'rank 5':>9}{'FNIR, FPIR 1 %':>17}{'FPIR 0.1 %':>13}")
     for rates in found.values():
@@ -135,5 +207,12 @@ def run(
     if json_path:
         document = {"system": loaded.name, "version": loaded.version,
                     "condition": condition.name, **found}  # fmt: skip
-        json_path.write_text(json.dumps(document, indent=2) + "\n")
+        write_json(json_path, document)
+    if det:
+        curves = {f"{size} speakers": curve for size, curve in det_curves(scores, plan).items()}
+        if not curves:
+            raise SystemExit(
+                f"{manifest}: no DET curve without two strangers, who are not enrolled"
+            )
+        draw_det(curves, f"{system}, {condition.name}", det, open_set=True)
     return 0

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import isotonic_regression
 
-from evaluation.metrics import Scores
+from evaluation.metrics import Scores, Steps
 
 
-def cllr(target: Scores, impostor: Scores) -> float:
+def cllr(
+    target: Scores,
+    impostor: Scores,
+    target_weights: Scores | None = None,
+    impostor_weights: Scores | None = None,
+) -> float:
     """Cost of log-likelihood ratios (Bruemmer and du Preez 2006), in bits.
 
     0 is perfect, 1 is what saying nothing costs.
@@ -16,13 +22,14 @@ def cllr(target: Scores, impostor: Scores) -> float:
     Args:
         target, impostor: natural logarithms of likelihood ratios; a cosine is none until it is
             calibrated.
+        target_weights, impostor_weights: how often each trial counts; once where None.
 
     Example:
         >>> cllr(np.zeros(3), np.zeros(5))
         1.0
     """
-    misses = np.logaddexp(0.0, -target).mean()
-    false_alarms = np.logaddexp(0.0, impostor).mean()
+    misses = np.average(np.logaddexp(0.0, -target), weights=target_weights)
+    false_alarms = np.average(np.logaddexp(0.0, impostor), weights=impostor_weights)
     return float((misses + false_alarms) / (2.0 * np.log(2.0)))
 
 
@@ -31,29 +38,29 @@ def min_cllr(target: Scores, impostor: Scores) -> float:
 
     The calibration is the isotonic regression of the labels on the scores, by pooling adjacent
     violators (Ayer et al. 1955), with the trials' own share of targets taken out.
+
+    Raises:
+        ValueError: there are no trials of one kind.
+
+    Example:
+        >>> min_cllr(np.array([0.9, 0.8]), np.array([0.1, 0.2]))
+        0.0
     """
-    scores = np.concatenate([target, impostor])
-    labels = np.concatenate([np.ones(target.size), np.zeros(impostor.size)])
-    _, place = np.unique(scores, return_inverse=True)  # trials of one score are one step
-    weights = np.bincount(place).astype(np.float64)
-    posteriors = _pool_adjacent_violators(np.bincount(place, labels) / weights, weights)[place]
+    return least_cllr(*Steps(target, impostor).masses())
+
+
+def least_cllr(targets: Scores, impostors: Scores) -> float:
+    """`min_cllr` of the masses that `Steps` gives, (steps,) each."""
+    heard = targets + impostors > 0.0
+    targets, impostors = targets[heard], impostors[heard]
+    weights = targets + impostors
+    posteriors = isotonic_regression(targets / weights, weights=weights).x
+    posteriors = np.clip(posteriors, 0.0, 1.0)  # pooling may leave 1 + 2e-16
     with np.errstate(divide="ignore"):
-        ratios = np.log(posteriors) - np.log1p(-posteriors) - np.log(target.size / impostor.size)
-    return cllr(ratios[: target.size], ratios[target.size :])
-
-
-def _pool_adjacent_violators(values: Scores, weights: Scores) -> Scores:
-    """Nearest non-decreasing values, least squares by weight."""
-    blocks: list[tuple[float, float, int]] = []  # value, weight, how many values are in it
-    for value, weight in zip(values.tolist(), weights.tolist(), strict=True):
-        block = (value, weight, 1)
-        while blocks and blocks[-1][0] >= block[0]:
-            before, its_weight, count = blocks.pop()
-            weight = its_weight + block[1]
-            value = (before * its_weight + block[0] * block[1]) / weight
-            block = (value, weight, count + block[2])
-        blocks.append(block)
-    return np.repeat([block[0] for block in blocks], [block[2] for block in blocks])
+        ratios = np.log(posteriors) - np.log1p(-posteriors)
+    ratios -= np.log(targets.sum() / impostors.sum())
+    some, others = targets > 0.0, impostors > 0.0
+    return cllr(ratios[some], ratios[others], targets[some], impostors[others])
 
 
 def calibrate(

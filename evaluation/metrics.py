@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +10,51 @@ import numpy.typing as npt
 Scores = npt.NDArray[np.float64]
 
 
-def error_rates(target: Scores, impostor: Scores) -> tuple[Scores, Scores, Scores]:
-    """Miss and false-alarm rates at every threshold that tells trials apart.
+class Steps:
+    """Trials put in order once, so that they can be weighed many times.
 
-    A trial is accepted when its score is at or above the threshold; trials of one score are one
-    step, so that their order does not matter.
+    Trials of one score are one step, so that their order does not matter.
 
     Args:
         target: (n_target,) scores of trials of one speaker, n_target > 0.
         impostor: (n_impostor,) scores of trials of two speakers, n_impostor > 0.
+
+    Raises:
+        ValueError: one of the two is empty.
+    """
+
+    scores: Scores
+    """(steps,), ascending."""
+
+    def __init__(self, target: Scores, impostor: Scores) -> None:
+        if target.size == 0 or impostor.size == 0:
+            raise ValueError(
+                f"trials of both kinds are needed, got {target.size} and {impostor.size}"
+            )
+        self.scores, step = np.unique(np.concatenate([target, impostor]), return_inverse=True)
+        self._target, self._impostor = step[: target.size], step[target.size :]
+
+    def masses(
+        self, target_weights: Scores | None = None, impostor_weights: Scores | None = None
+    ) -> tuple[Scores, Scores]:
+        """How much target and how much impostor stands at each step, (steps,) each.
+
+        Args:
+            target_weights, impostor_weights: how often each trial counts; once where None.
+        """
+        count = self.scores.size
+        targets = np.bincount(self._target, target_weights, count).astype(np.float64)
+        impostors = np.bincount(self._impostor, impostor_weights, count).astype(np.float64)
+        return targets, impostors
+
+
+def error_rates(target: Scores, impostor: Scores) -> tuple[Scores, Scores, Scores]:
+    """Miss and false-alarm rates at every threshold that tells trials apart.
+
+    A trial is accepted when its score is at or above the threshold.
+
+    Args:
+        target, impostor: as for `Steps`.
 
     Returns:
         Thresholds, ascending and ended by infinity, and the miss and false-alarm rates there.
@@ -27,12 +62,14 @@ def error_rates(target: Scores, impostor: Scores) -> tuple[Scores, Scores, Score
     Raises:
         ValueError: one of the two is empty.
     """
-    if target.size == 0 or impostor.size == 0:
-        raise ValueError(f"trials of both kinds are needed, got {target.size} and {impostor.size}")
-    thresholds = np.append(np.unique(np.concatenate([target, impostor])), np.inf)
-    misses = np.searchsorted(np.sort(target), thresholds, side="left") / target.size
-    false_alarms = 1.0 - np.searchsorted(np.sort(impostor), thresholds, side="left") / impostor.size
-    return thresholds, misses, false_alarms
+    steps = Steps(target, impostor)
+    return np.append(steps.scores, np.inf), *rates(*steps.masses())
+
+
+def rates(targets: Scores, impostors: Scores) -> tuple[Scores, Scores]:
+    """Miss and false-alarm rates, (steps + 1,) each, of the masses that `Steps` gives."""
+    below = [np.concatenate([[0.0], np.cumsum(mass)]) for mass in (targets, impostors)]
+    return below[0] / below[0][-1], (below[1][-1] - below[1]) / below[1][-1]
 
 
 def equal_error_rate(target: Scores, impostor: Scores) -> float:
@@ -53,7 +90,7 @@ def equal_error_rate(target: Scores, impostor: Scores) -> float:
 
 
 def crossing(misses: Scores, false_alarms: Scores) -> float:
-    """`equal_error_rate` of the rates that `error_rates` gives."""
+    """`equal_error_rate` of such rates as `error_rates` gives."""
     above = int(np.argmax(misses >= false_alarms))  # the last threshold has misses 1, alarms 0
     if above == 0:
         return float(misses[0])
@@ -82,53 +119,9 @@ def min_dcf(target: Scores, impostor: Scores, p_target: float) -> float:
 
 
 def lowest_cost(misses: Scores, false_alarms: Scores, p_target: float) -> float:
-    """`min_dcf` of the rates that `error_rates` gives."""
+    """`min_dcf` of such rates as `error_rates` gives."""
     costs = p_target * misses + (1.0 - p_target) * false_alarms
     return float(costs.min() / min(p_target, 1.0 - p_target))
-
-
-def bootstrap(
-    figures: Callable[[Scores, Scores], dict[str, float]],
-    target: Scores,
-    impostor: Scores,
-    target_speakers: npt.NDArray[np.str_],
-    impostor_speakers: npt.NDArray[np.str_],
-    *,
-    rng: np.random.Generator,
-    draws: int = 200,
-    coverage: float = 0.95,
-) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of figures when the enrolled speakers are drawn again.
-
-    Trials of one speaker are not independent, so whole speakers are drawn with replacement, each
-    with all trials in which it is the enrolled one (Efron and Tibshirani 1993, chapter 8).
-
-    Args:
-        figures: of target and impostor scores.
-        target_speakers, impostor_speakers: the enrolled speaker of each trial.
-
-    Returns:
-        Lower and upper end by figure.
-    """
-    speakers, which = np.unique(
-        np.concatenate([target_speakers, impostor_speakers]), return_inverse=True
-    )
-    of_target, of_impostor = which[: target.size], which[target.size :]
-    drawn_figures: list[dict[str, float]] = []
-    for _ in range(draws):
-        drawn = np.bincount(
-            rng.integers(len(speakers), size=len(speakers)), minlength=len(speakers)
-        )
-        some_target = np.repeat(target, drawn[of_target])
-        some_impostor = np.repeat(impostor, drawn[of_impostor])
-        if some_target.size and some_impostor.size:
-            drawn_figures.append(figures(some_target, some_impostor))
-    tail = (1.0 - coverage) / 2.0
-    ends = {
-        name: np.quantile([each[name] for each in drawn_figures], [tail, 1.0 - tail])
-        for name in drawn_figures[0]
-    }
-    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -23,8 +21,13 @@ def ranks(scores: Scores, own: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
 
 
 def fnir_at_fpir(
-    mated: Scores, mated_rank: npt.NDArray[np.intp], unmated: Scores, fpir: float
-) -> float:
+    mated: Scores,
+    mated_rank: npt.NDArray[np.intp],
+    unmated: Scores,
+    fpir: float,
+    mated_weights: Scores | None = None,
+    unmated_weights: Scores | None = None,
+) -> Scores:
     """Share of enrolled probes missed at the threshold that names so few strangers (open set).
 
     False-negative and false-positive identification rates as in ISO/IEC 19795-1: a mated probe
@@ -35,10 +38,27 @@ def fnir_at_fpir(
         mated: (probes,) the score of each enrolled probe's own speaker.
         mated_rank: (probes,) its place, 1 the nearest.
         unmated: (strangers,) the highest score that each got from anybody.
-        fpir: in [0, 1); where it is finer than one stranger, none may pass.
+        fpir: in [0, 1]; where it is finer than one stranger, none may pass.
+        mated_weights, unmated_weights: (..., probes) and (..., strangers), how often each counts;
+            once where None.
+
+    Returns:
+        (...), a fraction each; NaN where no probe or no stranger counts.
     """
-    highest = np.sort(unmated)[::-1]
-    allowed = math.floor(fpir * unmated.size + 1e-9)
+    mated_weights = np.ones(mated.size) if mated_weights is None else mated_weights
+    unmated_weights = np.ones(unmated.size) if unmated_weights is None else unmated_weights
+    order = np.argsort(-unmated, kind="stable")
+    passing = np.cumsum(unmated_weights[..., order], axis=-1)
+    may_pass = np.sum(passing <= fpir * passing[..., -1:] + 1e-9, axis=-1)
     # just above the first stranger that may not pass
-    threshold = np.nextafter(highest[allowed], np.inf) if allowed < unmated.size else -np.inf
-    return float(np.mean((mated_rank > 1) | (mated < threshold)))
+    thresholds = np.append(np.nextafter(unmated[order], np.inf), -np.inf)[may_pass]
+    missed = (mated_rank > 1) | (mated < thresholds[..., None])
+    named = unmated_weights.any(axis=-1)
+    return np.where(named, weighted_share(missed, mated_weights), np.nan)
+
+
+def weighted_share(happened: npt.NDArray[np.bool_], weights: Scores) -> Scores:
+    """(...): the weight of what happened over all weight, along the last axis; NaN over none."""
+    with np.errstate(invalid="ignore"):
+        share: Scores = np.sum(happened * weights, axis=-1) / np.sum(weights, axis=-1)
+    return share

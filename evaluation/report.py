@@ -2,77 +2,138 @@
 
 Writes `evaluation/report.json`, keyed system -> list -> condition, the tables that stand between
 `<!-- accuracy -->` marks in the README files, the model card and `docs/evaluation.md`, and the
-picture of DET curves.
+pictures of DET curves.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib import pyplot as plt
 from tqdm import tqdm
 
+from evaluation import identify
 from evaluation.audio import Audio
-from evaluation.conditions import CONDITIONS
-from evaluation.identify import evaluate, make_plan
+from evaluation.conditions import CONDITIONS, REPORTED, Condition
 from evaluation.metrics import Scores
-from evaluation.pictures import plot_det, save
+from evaluation.pictures import det_curve, draw_dets
 from evaluation.samples import run_samples
-from evaluation.systems import SYSTEMS, load_systems
+from evaluation.systems import SYSTEMS, System, load_systems
 from evaluation.trials import figures, read_list, score
-from utils.embedding import load_engine
+from utils.embedding import BEST_MODEL, load_engine
 
 ROOT = Path(__file__).parent.parent
 REPORT = Path(__file__).parent / "report.json"
 CACHE = ROOT / ".cache" / "embeddings"
 DET = ROOT / "img" / "det.png"
+OPEN_SET_DET = ROOT / "img" / "det_open_set.png"
 MARKED = re.compile(r"(<!-- accuracy -->\n).*?(<!-- /accuracy -->)", re.DOTALL)
 TITLES = {
     "whole": "whole recordings",
     "2s": "middle 2 s",
     "2s_5db": "middle 2 s, babble and pink noise at 5 dB",
+    "3s_gsm": "middle 3 s, asking over GSM",
 }
-NAMES = {
-    "ours": "ours (1.01 M, 64-d)",
+SHORT = ("2s", "2s_5db")  # in the READMEs
+PEERS = {
     "campplus": "CAM++ (6.85 M, 192-d)",
     "resnet34": "WeSpeaker ResNet34 (6.63 M, 256-d)",
     "se_res2net50": "SE-Res2Net50 (1.25 M, 512-d)",
     "resemblyzer": "Resemblyzer (1.42 M, 256-d)",
 }
+COSTS = ("min_dcf_p01", "min_dcf_p05", "cllr", "min_cllr")
+RATES = ("rank_1", "rank_5", "fnir_at_fpir_1", "fnir_at_fpir_01")
 SHOWN_LIST = "cv_cross"  # of which the DET curves and the identification are
 
 
-def run(speech: Path, names: Sequence[str] = SYSTEMS) -> int:
-    """`python -m evaluation report`."""
-    audio = Audio(speech)
-    systems = load_systems(names, speech)
-    lists = [read_list(path) for path in sorted((speech / "trials").glob("*.txt"))]
-    plan = make_plan(speech / "dev.tsv", SHOWN_LIST)
-    report: dict[str, Any] = {}
-    curves: dict[str, dict[str, tuple[Scores, Scores]]] = {each.name: {} for each in CONDITIONS}
-    jobs = [(system, condition) for system in systems for condition in CONDITIONS]
-    for system, condition in tqdm(jobs, desc="systems and conditions"):
-        of_system = report.setdefault(system.name, {})
-        for trials in lists:
-            scores = score(trials, system, audio, condition, CACHE)
-            of_system.setdefault(trials.name, {})[condition.name] = figures(trials, scores)
-            if trials.name == SHOWN_LIST:
-                sides = scores[trials.is_target], scores[~trials.is_target]
-                curves[condition.name][NAMES[system.name]] = sides
-        identified = evaluate(plan, system, audio, condition, CACHE)
-        of_system.setdefault("identify", {})[condition.name] = identified
+Plots = dict[str, dict[str, tuple[Scores, Scores]]]
+"""DET curves by condition and system."""
+
+
+def run(speech: Path, names: Sequence[str] = SYSTEMS, conditions: Sequence[str] = REPORTED) -> int:
+    """`python -m evaluation report`; ours is measured whether it is named or not.
+
+    Args:
+        conditions: names of some of `CONDITIONS`.
+    """
+    chosen = [each for each in CONDITIONS if each.name in conditions]
     engine = load_engine("onnx")
-    report |= {"model_id": engine.model_id, "samples": run_samples(engine)}
+    systems = load_systems(list(dict.fromkeys(["ours", *names])), speech)
+    measured, det, open_set_det = measure(systems, speech, chosen, cache=CACHE)
+    made_of = json.loads((BEST_MODEL / "model.json").read_text())
+    report = {
+        **measured,
+        "model_id": engine.model_id,
+        "parameters": made_of["parameters"],
+        "samples": run_samples(engine),
+    }
     REPORT.write_text(json.dumps(report, indent=1) + "\n")
-    _draw(curves)
-    for name, table in SHOWN_IN.items():
-        _fill(ROOT / name, table(report))
+    draw_dets(_titled(det, report), DET)
+    draw_dets(_titled(open_set_det, report), OPEN_SET_DET, open_set=True)
+    for document, table in SHOWN_IN.items():
+        _fill(ROOT / document, table(report))
     print(short_table(report), end="")
     return 0
+
+
+def measure(
+    systems: Sequence[System],
+    speech: Path,
+    conditions: Sequence[Condition] = CONDITIONS,
+    *,
+    cache: Path | None = None,
+) -> tuple[dict[str, Any], Plots, Plots]:
+    """Runs all lists of `trials/` in the corpus folder, and identification as `dev.tsv` has it.
+
+    Args:
+        cache: as for `embed_all`.
+
+    Returns:
+        The figures, system -> list or `identify` -> condition, and the DET curves of `SHOWN_LIST`
+        for trials and for identification with all its speakers enrolled.
+
+    Raises:
+        SystemExit: a list, the manifest or a recording is missing or broken.
+    """
+    audio = Audio(speech)
+    lists = [read_list(path) for path in sorted((speech / "trials").glob("*.txt"))]
+    plan = identify.make_plan(speech / "dev.tsv", SHOWN_LIST)
+    found: dict[str, Any] = defaultdict(lambda: defaultdict(dict))
+    det: Plots = defaultdict(dict)
+    open_set_det: Plots = defaultdict(dict)
+    jobs = list(itertools.product(systems, conditions))
+    for system, condition in tqdm(jobs, desc="systems and conditions"):
+        of_system, name = found[system.name], condition.name
+        for trials in lists:
+            scores = score(trials, system, audio, condition, cache)
+            of_system[trials.name][name] = figures(trials, scores)
+            if trials.name == SHOWN_LIST:
+                sides = scores[trials.is_target], scores[~trials.is_target]
+                det[name][system.name] = det_curve(*sides)
+        asked = identify.ask(plan, system, audio, condition, cache)
+        of_system["identify"][name] = identify.figures(asked, plan)
+        open_set_det[name][system.name] = identify.det_curves(asked, plan)["all"]
+    return found, det, open_set_det
+
+
+def _titled(plots: Plots, report: dict[str, Any]) -> Plots:
+    """The same in the words of the tables."""
+    return {
+        f"{SHOWN_LIST}, {TITLES[condition]}": {
+            _name(report, system): curve for system, curve in curves.items()
+        }
+        for condition, curves in plots.items()
+    }
+
+
+def _name(report: dict[str, Any], system: str) -> str:
+    """As the tables have it: with its size and that of its embeddings."""
+    return PEERS.get(system, f"ours ({report['parameters'] / 1e6:.2f} M, 64-d)")
 
 
 def _fill(path: Path, table: str) -> None:
@@ -83,41 +144,43 @@ def _fill(path: Path, table: str) -> None:
 
 def short_table(report: dict[str, Any]) -> str:
     """EER of every system and list at 2 s, clean and in noise; intervals for ours."""
-    return "\n".join(
-        [_eer_table(report, "2s"), _eer_table(report, "2s_5db"), _samples_line(report), ""]
-    )
+    tables = [_eer_table(report, condition) for condition in SHORT]
+    return "\n".join([*tables, _samples_line(report), ""])
 
 
 def card_table(report: dict[str, Any]) -> str:
-    """Our own figures in every condition."""
-    lists = _lists(report)
+    """Our own EER in every condition."""
+    conditions = _conditions(report)
     lines = [
-        f"| list | targets / impostors | {' | '.join(TITLES[name] for name in TITLES)} |",
-        "|---" * (2 + len(TITLES)) + "|",
+        f"| list | targets / impostors | {' | '.join(TITLES[each] for each in conditions)} |",
+        "|---" * (2 + len(conditions)) + "|",
     ]
-    for name in lists:
+    for name in _lists(report):
         of_list = report["ours"][name]
         counts = f"{of_list['whole']['targets']:,} / {of_list['whole']['impostors']:,}"
-        cells = [_eer(of_list[condition], interval=True) for condition in TITLES]
+        cells = [_eer(of_list[condition]) for condition in conditions]
         lines.append(f"| `{name}` | {counts} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", _samples_line(report), ""])
 
 
 def full_tables(report: dict[str, Any]) -> str:
-    """EER, minDCF, Cllr and identification of all systems in all conditions."""
+    """EER, minDCF, Cllr and identification of all systems in all conditions, with intervals."""
     parts = []
-    for condition, title in TITLES.items():
-        parts += [f"### {title[0].upper()}{title[1:]}\n", _eer_table(report, condition)]
+    for condition in _conditions(report):
+        title = TITLES[condition]
+        parts += [
+            f"### {title[0].upper()}{title[1:]}\n",
+            _eer_table(report, condition, with_interval=_systems(report)),
+        ]
         rows = [
-            (f"`{name}`", NAMES[system], report[system][name][condition])
+            (f"`{name}`", _name(report, system), report[system][name][condition])
             for name in _lists(report)
             for system in _systems(report)
         ]
         parts.append("| list | system | minDCF(0.01) | minDCF(0.05) | Cllr | minimum |")
         parts.append("|---|---|---|---|---|---|")
         parts += [
-            f"| {name} | {system} | {each['min_dcf_p01']:.3f} | {each['min_dcf_p05']:.3f} "
-            f"| {each['cllr']:.3f} | {each['min_cllr']:.3f} |"
+            f"| {name} | {system} | {' | '.join(_figure(each, cost, 3) for cost in COSTS)} |"
             for name, system, each in rows
         ]
         parts += ["", *_identification(report, condition), ""]
@@ -132,15 +195,20 @@ SHOWN_IN: dict[str, Callable[[dict[str, Any]], str]] = {
 }
 
 
-def _eer_table(report: dict[str, Any], condition: str) -> str:
+def _eer_table(
+    report: dict[str, Any], condition: str, with_interval: Sequence[str] = ("ours",)
+) -> str:
     lists = _lists(report)
     lines = [
         f"| EER, %, {TITLES[condition]} | {' | '.join(f'`{name}`' for name in lists)} |",
         "|---" * (1 + len(lists)) + "|",
     ]
     for system in _systems(report):
-        cells = [_eer(report[system][name][condition], interval=system == "ours") for name in lists]
-        lines.append(f"| {NAMES[system]} | {' | '.join(cells)} |")
+        cells = [
+            _eer(report[system][name][condition], with_interval=system in with_interval)
+            for name in lists
+        ]
+        lines.append(f"| {_name(report, system)} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
 
@@ -156,10 +224,8 @@ def _identification(report: dict[str, Any], condition: str) -> list[str]:
     for system in _systems(report):
         for each in report[system]["identify"][condition].values():
             if isinstance(each, dict):
-                rates = [each[name] for name in ("rank_1", "rank_5", "fnir_at_fpir_1",
-                                                 "fnir_at_fpir_01")]  # fmt: skip
-                cells = " | ".join(f"{100 * rate:.1f}" for rate in rates)
-                lines.append(f"| {NAMES[system]} | {each['speakers']} | {cells} |")
+                cells = " | ".join(_figure(each, rate, 1, 100.0) for rate in RATES)
+                lines.append(f"| {_name(report, system)} | {each['speakers']} | {cells} |")
     return lines
 
 
@@ -173,24 +239,33 @@ def _samples_line(report: dict[str, Any]) -> str:
 
 
 def _systems(report: dict[str, Any]) -> list[str]:
-    return [name for name in NAMES if name in report]
+    return [name for name in ("ours", *PEERS) if name in report]
 
 
 def _lists(report: dict[str, Any]) -> list[str]:
     return [name for name in report["ours"] if name != "identify"]
 
 
-def _eer(result: dict[str, Any], *, interval: bool) -> str:
-    if not interval:
-        return f"{result['eer_percent']:.2f}"
-    low, high = result["eer_percent_interval"]
-    return f"{result['eer_percent']:.2f} ({low:.1f} to {high:.1f})"
+def _conditions(report: dict[str, Any]) -> list[str]:
+    return [name for name in TITLES if name in report["ours"]["identify"]]
 
 
-def _draw(curves: dict[str, dict[str, tuple[Scores, Scores]]]) -> None:
-    figure, axes = plt.subplots(1, 3, figsize=(13.0, 4.6), layout="constrained")
-    for plot, condition in zip(axes, TITLES, strict=True):
-        plot_det(plot, curves[condition], TITLES[condition])
-    axes[0].legend(fontsize="small", loc="lower left")
-    figure.suptitle(f"{SHOWN_LIST}")
-    save(figure, DET)
+def _eer(result: dict[str, Any], *, with_interval: bool = True) -> str:
+    return _figure(result, "eer_percent", 2, with_interval=with_interval)
+
+
+def _figure(
+    result: dict[str, Any],
+    name: str,
+    digits: int,
+    scale: float = 1.0,
+    *,
+    with_interval: bool = True,
+) -> str:
+    """Rounded, and behind it its interval with a digit less where one was measured."""
+    text = f"{scale * result[name]:.{digits}f}"
+    ends = result.get(f"{name}_interval")
+    if not (with_interval and ends):
+        return text
+    low, high = (f"{scale * end:.{digits - 1}f}" for end in ends)
+    return f"{text} ({low} to {high})"

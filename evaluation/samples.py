@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.files import write_json
 from evaluation.metrics import wilson_interval
 from utils.embedding import Engine, load_engine
 from utils.gallery import Gallery
@@ -111,5 +111,5 @@ def run(json_path: Path | None) -> int:
     print(f"{100 * result['share']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)")
     print(verdict(result))
     if json_path:
-        json_path.write_text(json.dumps({"model_id": engine.model_id, **result}, indent=2) + "\n")
+        write_json(json_path, {"model_id": engine.model_id, **result})
     return 0 if result["identified"] >= PASS_MARK else 1

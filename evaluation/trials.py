@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.audio import Audio, speaker_of
+from evaluation.bootstrap import bootstrap
 from evaluation.conditions import Condition
 from evaluation.embeddings import embed_all
-from evaluation.likelihood import calibrate, cllr, min_cllr
-from evaluation.metrics import Scores, bootstrap, crossing, error_rates, lowest_cost
-from evaluation.pictures import draw_det
+from evaluation.files import read_text, write_json
+from evaluation.likelihood import calibrate, cllr, least_cllr
+from evaluation.metrics import Scores, Steps, crossing, lowest_cost, rates
+from evaluation.pictures import det_curve, draw_det
 from evaluation.systems import System, load_system
 
 SEED = 2026  # of the bootstrap
@@ -34,33 +35,45 @@ class TrialList:
 
     @cached_property
     def speakers(self) -> npt.NDArray[np.str_]:
-        """(trials,) who is enrolled in each.
+        """(trials, 2): who is enrolled in each and who asks.
 
-        Recordings of one folder are of one speaker, and so are those of a target trial.
+        Recordings of a target trial are of one speaker, and so are those of one folder. Where
+        that would make one speaker of the two sides of an impostor trial, folders hold recordings
+        of many, and target trials alone tell.
         """
-        first: dict[str, str] = {}
+        sides = np.array([self.enrolled, self.probes]).T
+        folders = [(name, f"folder {speaker_of(name)}") for name in np.unique(sides).tolist()]
+        targets = sides[self.is_target].tolist()
+        by_folder = _grouped(sides, [*folders, *targets])
+        one_speaker = by_folder[:, 0] == by_folder[:, 1]
+        if (one_speaker & ~self.is_target).any():
+            return _grouped(sides, targets)
+        return by_folder
 
-        def find(name: str) -> str:
-            while name in first:
-                name = first[name]
-            return name
 
-        for target, one, other in zip(self.is_target, self.enrolled, self.probes, strict=True):
-            pairs = [(one, f"folder {speaker_of(one)}"), (other, f"folder {speaker_of(other)}")]
-            for left, right in [*pairs, *([(one, other)] if target else [])]:
-                left, right = find(left), find(right)
-                if left != right:
-                    first[left] = right
-        return np.array([find(name) for name in self.enrolled])
+def _grouped(names: npt.NDArray[np.str_], pairs: Iterable[Sequence[str]]) -> npt.NDArray[np.str_]:
+    """Each name replaced by that which stands for its group; the two of a pair are in one group."""
+    stands_for: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while name in stands_for:
+            name = stands_for[name]
+        return name
+
+    for left, right in pairs:
+        left, right = find(left), find(right)
+        if left != right:
+            stands_for[left] = right
+    return np.array([[find(name) for name in row] for row in names.tolist()])
 
 
 def read_list(path: Path) -> TrialList:
     """Reads a list.
 
     Raises:
-        SystemExit: a line is no trial, or there are no trials of one kind.
+        SystemExit: there is no such text, a line is no trial, or trials of one kind are missing.
     """
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
     for number, line in enumerate(lines, 1):
         if len(line) != 3 or line[0] not in {"0", "1"}:
             raise SystemExit(f"{path}, trial {number}: `1 enrolled probe` or `0 ...` is needed")
@@ -92,37 +105,40 @@ def figures(trials: TrialList, scores: Scores) -> dict[str, Any]:
     """What a report keeps of a list: error rates with their 95 % intervals over speakers.
 
     Returns:
-        eer_percent, min_dcf_p01, min_dcf_p05 and cllr, each with `..._interval`; min_cllr, which
-        has none; and the numbers of trials. Cllr is of cosines calibrated as `calibrate` does it.
+        eer_percent, min_dcf_p01, min_dcf_p05, min_cllr and cllr, each with `..._interval`, and
+        the numbers of trials. Cllr is of cosines calibrated as `calibrate` does it; it is None
+        where the list has too few speakers for that.
     """
     target, impostor = scores[trials.is_target], scores[~trials.is_target]
-    who = (trials.speakers[trials.is_target], trials.speakers[~trials.is_target])
-    found = _rates(target, impostor)
-    intervals = bootstrap(_rates, target, impostor, *who, rng=np.random.default_rng(SEED))
+    of_target, of_impostor = trials.speakers[trials.is_target], trials.speakers[~trials.is_target]
+    steps = Steps(target, impostor)
     try:
-        ratios = calibrate(target, impostor, *who)
-    except ValueError:  # a list of two speakers has no half with both kinds
-        found["cllr"] = None
-    else:
-        found["cllr"] = cllr(*ratios)
-        intervals |= bootstrap(
-            lambda t, i: {"cllr": cllr(t, i)}, *ratios, *who, rng=np.random.default_rng(SEED)
-        )
+        ratios = calibrate(target, impostor, of_target[:, 0], of_impostor[:, 0])
+    except ValueError:  # a half of the speakers lacks trials of one kind
+        ratios = None
+
+    def of_weights(targets: Scores | None, impostors: Scores | None) -> dict[str, float]:
+        found = _rates(*steps.masses(targets, impostors))
+        return found if ratios is None else {**found, "cllr": cllr(*ratios, targets, impostors)}
+
+    rng = np.random.default_rng(SEED)
+    intervals = bootstrap(of_weights, of_target[:, 0], of_impostor, rng=rng)
     return {
-        **found,
-        "min_cllr": min_cllr(target, impostor),
+        "cllr": None,
+        **of_weights(None, None),
         **{f"{name}_interval": list(ends) for name, ends in intervals.items()},
         "targets": int(target.size),
         "impostors": int(impostor.size),
     }
 
 
-def _rates(target: Scores, impostor: Scores) -> dict[str, Any]:
-    _, misses, false_alarms = error_rates(target, impostor)
+def _rates(targets: Scores, impostors: Scores) -> dict[str, float]:
+    misses, false_alarms = rates(targets, impostors)
     return {
         "eer_percent": 100.0 * crossing(misses, false_alarms),
         "min_dcf_p01": lowest_cost(misses, false_alarms, 0.01),
         "min_dcf_p05": lowest_cost(misses, false_alarms, 0.05),
+        "min_cllr": least_cllr(targets, impostors),
     }
 
 
@@ -135,29 +151,32 @@ def run(
     json_path: Path | None,
     det: Path | None,
 ) -> int:
-    """`python -m evaluation trials`: prints a line a list."""
-    loaded = load_system(system, speech)
+    """`python -m evaluation trials`: prints a line a list.
+
+    The JSON has the figures of one list at its top, those of several by their names in `lists`.
+    """
+    read = [read_list(path) for path in lists]
+    if len({trials.name for trials in read}) < len(read):
+        raise SystemExit("figures go by the lists' names, and two lists have the same")
     audio = Audio(audio_root)
+    loaded = load_system(system, speech)
     results, curves = {}, {}
-    for path in lists:
-        trials = read_list(path)
+    for trials in read:
         scores = score(trials, loaded, audio, condition)
         results[trials.name] = found = figures(trials, scores)
-        curves[trials.name] = (scores[trials.is_target], scores[~trials.is_target])
+        curves[trials.name] = det_curve(scores[trials.is_target], scores[~trials.is_target])
         low, high = found["eer_percent_interval"]
+        cost = "none" if found["cllr"] is None else f"{found['cllr']:.3f}"
         print(
             f"{trials.name:14} {condition.name:10} EER {found['eer_percent']:5.2f} % "
-            f"({low:.2f} to {high:.2f})  minDCF(0.01) {found['min_dcf_p01']:.3f}  "
+            f"({low:.2f} to {high:.2f})  minDCF(0.01) {found['min_dcf_p01']:.3f}  Cllr {cost}  "
             f"{found['targets']} targets, {found['impostors']} impostors"
         )
+    if json_path:
+        of_lists = {"lists": results} if len(read) > 1 else {"list": read[0].name, **found}
+        document = {"system": loaded.name, "version": loaded.version,
+                    "condition": condition.name, **of_lists}  # fmt: skip
+        write_json(json_path, document)
     if det:
         draw_det(curves, f"{system}, {condition.name}", det)
-    if json_path:
-        document = {
-            "system": loaded.name,
-            "version": loaded.version,
-            "condition": condition.name,
-            "lists": results,
-        }
-        json_path.write_text(json.dumps(document, indent=2) + "\n")
     return 0

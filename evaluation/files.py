@@ -1,0 +1,28 @@
+"""Text in and JSON out, for the commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def read_text(path: Path) -> str:
+    """Reads a list or a table, with or without a byte order mark.
+
+    Raises:
+        SystemExit: there is no such file, or it is not UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SystemExit(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SystemExit(f"{path}: not a text in UTF-8") from error
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Writes figures, in a folder that is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
