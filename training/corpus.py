@@ -155,7 +155,7 @@ def _decode_all(
 ) -> None:
     starts = [0]
     jobs = [(row["shard"], row["file"]) for row in rows]
-    with samples_path.open("wb") as file, get_context("spawn").Pool(2) as pool:
+    with samples_path.open("wb") as file, get_context("spawn").Pool() as pool:
         decoded = pool.imap(partial(_decode_member, speech), jobs, chunksize=32)
         for samples in tqdm(decoded, total=len(jobs), desc=f"decode {samples_path.stem}"):
             file.write(samples.tobytes())

@@ -2,8 +2,8 @@
 
 A GPU takes windows faster than processor cores degrade them. This is `batches.py` again as one
 compiled function of seed and number, with what a GPU does well: rooms, noise, babble, bands,
-clipping and masks, from the same `DegradationSettings`; codecs run on processors alone and are
-left out. Needs `KERAS_BACKEND=jax`, and 2.5 GB on the device for 21 h of sound.
+clipping, quiet recordings and masks, from the same `DegradationSettings`; codecs run on processors
+alone and are left out. Needs `KERAS_BACKEND=jax`, and 2.5 GB on the device for 21 h of sound.
 """
 
 from __future__ import annotations
@@ -131,15 +131,16 @@ class _WindowMaker:
 
     def make(self, key: jax.Array, world: _World) -> tuple[jax.Array, jax.Array]:
         """Gives (frames, n_mels) log-mel and the targets' row that it is of."""
-        pick, crop, room, noise, band, clip, mask = jax.random.split(key, 7)
+        pick, crop, room, noise, clip, quiet, band, mask = jax.random.split(key, 8)
         last = len(world.chances) - 1
         picked = jnp.searchsorted(world.chances, jax.random.uniform(pick)).clip(0, last)
         recording = world.recording[picked]
         wave = self._crop(crop, world.speech, recording, world.speed[picked])
         wave = self._room(room, wave, world.rooms)
         wave = self._noise(noise, wave, world, world.voices[recording])
-        wave = self._band(band, wave)
         wave = self._clip(clip, wave)
+        wave = self._quiet(quiet, wave)
+        wave = self._band(band, wave)
         wave /= jnp.maximum(jnp.abs(wave).max(), 1e-6)
         return self._mask(mask, self._log_mel(wave)), picked
 
@@ -225,6 +226,14 @@ class _WindowMaker:
         spectrum = jnp.fft.rfft(jax.random.normal(samples, (self.size,)))
         shape = jnp.arange(1, len(spectrum) + 1, dtype=jnp.float32) ** exponent
         return jnp.fft.irfft(spectrum * shape, self.size)
+
+    def _quiet(self, key: jax.Array, wave: jax.Array) -> jax.Array:
+        whether, peak = jax.random.split(key)
+        low, high = self.degradations.quiet_db
+        peak_db = jax.random.uniform(peak, (), minval=low, maxval=high)
+        scale = 32_767.0 * 10.0 ** (peak_db / 20.0) / jnp.maximum(jnp.abs(wave).max(), 1e-6)
+        quiet = jnp.round(wave * scale) / 32_768.0
+        return jnp.where(jax.random.bernoulli(whether, self.degradations.quiet_chance), quiet, wave)
 
     def _band(self, key: jax.Array, wave: jax.Array) -> jax.Array:
         settings = self.degradations

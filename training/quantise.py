@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -34,6 +35,7 @@ def quantise(graph: bytes, windows: np.ndarray) -> bytes:
         plain, prepared, small = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
         plain.write_bytes(graph)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        kept = _name_behind_convolutions(prepared)
         quantize_static(
             prepared,
             small,
@@ -43,8 +45,19 @@ def quantise(graph: bytes, windows: np.ndarray) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
+            nodes_to_exclude=kept,
         )
         return small.read_bytes()
+
+
+def _name_behind_convolutions(path: Path) -> list[str]:
+    """Names all nodes of a graph, and gives those from its recurrent layer on."""
+    model = onnx.load(path)
+    for number, node in enumerate(model.graph.node):
+        node.name = f"{node.op_type}_{number}"
+    onnx.save(model, path)
+    operators = [node.op_type for node in model.graph.node]
+    return [node.name for node in model.graph.node[operators.index("GRU") :]]
 
 
 class _Windows(CalibrationDataReader):
