@@ -16,7 +16,7 @@ from queue import Empty, Full
 import numpy as np
 
 from training.corpus import Corpus, load_corpus
-from training.degrade import DegradationSettings, change_speed, degrade, mask, random_part
+from training.degrade import DegradationSettings, change_speed, degrade, mask, of_run, random_part
 from training.settings import RunSettings
 from training.targets import make_targets
 from utils.features import FeatureSettings, log_mel
@@ -35,12 +35,12 @@ class BatchMaker:
         settings: RunSettings,
         embedding_size: int,
         features: FeatureSettings = FeatureSettings(),
-        degradations: DegradationSettings = DegradationSettings(),
+        degradations: DegradationSettings | None = None,
     ) -> None:
         self.corpus = corpus
         self.settings = settings
         self.features = features
-        self.degradations = degradations
+        self.degradations = degradations or of_run(settings)
         self.targets = make_targets(corpus, settings, embedding_size)
 
     def make(self, number: int) -> Batch:

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.signal import fftconvolve, resample
 
 from training.corpus import Corpus, Recordings
+from training.settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class DegradationSettings:
     mask_chance: float = 0.3  # SpecAugment (Park et al. 2019) on the log-mel
     mask_mels: int = 8
     mask_frames: int = 20
+
+
+def of_run(settings: RunSettings) -> DegradationSettings:
+    """What a run does to its windows."""
+    return DegradationSettings(noise_chance=settings.noise_chance, room_chance=settings.room_chance)
 
 
 def degrade(

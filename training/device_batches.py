@@ -17,7 +17,7 @@ import numpy as np
 import scipy.fft
 
 from training.corpus import Corpus, Recordings
-from training.degrade import DegradationSettings
+from training.degrade import DegradationSettings, of_run
 from training.settings import RunSettings
 from training.targets import Targets
 from utils.features import FeatureSettings, frame_weights, mel_filters
@@ -55,7 +55,7 @@ def device_batches(
     numbers: range,
     settings: RunSettings,
     features: FeatureSettings = FeatureSettings(),
-    degradations: DegradationSettings = DegradationSettings(),
+    degradations: DegradationSettings | None = None,
 ) -> Iterator[tuple[jax.Array, dict[str, jax.Array]]]:
     """Yields the batches of these numbers: as `BatchMaker.make`, in float32, on the device.
 
@@ -66,7 +66,7 @@ def device_batches(
     if settings.batch_size % at_once:
         raise ValueError(f"--batch-size must be a multiple of {at_once}: {settings.batch_size}")
     world = _bring(corpus, targets, features)
-    maker = _WindowMaker(features, degradations, settings.short_chance)
+    maker = _WindowMaker(features, degradations or of_run(settings), settings.short_chance)
     chunks = (settings.batch_size // at_once, at_once)
 
     @jax.jit

@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from training.batches import BatchMaker
 from training.checkpoint import read_averaged
 from training.corpus import load_corpus
+from training.degrade import DegradationSettings
 from training.head import fit_head
 from training.network import NetworkSettings, build_network, multiply_adds
 from training.quantise import quantise
@@ -44,7 +45,10 @@ def export_run(name: str, folder: Path, *, speech: Path, cache: Path, shrinkage:
     step, averaged = read_averaged(run)
     model.set_weights(averaged)
     maker = BatchMaker(
-        load_corpus(speech, cache), RunSettings(**settings["run"]), network["embedding_size"]
+        load_corpus(speech, cache),
+        RunSettings(**settings["run"]),
+        network["embedding_size"],
+        degradations=DegradationSettings(),  # whatever the run heard, this is what callers send
     )
     fit_head(model, maker, shrinkage)
     provenance = {"name": name, "step": step, "head_shrinkage": shrinkage, **settings}
