@@ -1,8 +1,9 @@
 """The exported graph in 8-bit integers, for the quick half of it: convolutions and what joins them.
 
 Static quantisation (Jacob et al. 2018) with ONNX Runtime's tool: activations unsigned, kernels
-signed and scaled by channel, ranges taken from degraded training windows. The recurrent layer,
-which has no 8-bit kernel, the pooling and the head stay in float32.
+signed and scaled by channel, ranges taken from degraded training windows. The first convolution,
+whose input of 256 levels would cost more than all behind it, the recurrent layer, which has no
+8-bit kernel, the pooling and the head stay in float32.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def quantise(graph: bytes, windows: np.ndarray) -> bytes:
         plain, prepared, small = (Path(folder) / f"{name}.onnx" for name in ("a", "b", "c"))
         plain.write_bytes(graph)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-        kept = _name_behind_convolutions(prepared)
+        kept = _name_what_stays(prepared)
         quantize_static(
             prepared,
             small,
@@ -50,14 +51,15 @@ def quantise(graph: bytes, windows: np.ndarray) -> bytes:
         return small.read_bytes()
 
 
-def _name_behind_convolutions(path: Path) -> list[str]:
-    """Names all nodes of a graph, and gives those from its recurrent layer on."""
+def _name_what_stays(path: Path) -> list[str]:
+    """Names all nodes of a graph, and gives the first convolution and those from the GRU on."""
     model = onnx.load(path)
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"
     onnx.save(model, path)
     operators = [node.op_type for node in model.graph.node]
-    return [node.name for node in model.graph.node[operators.index("GRU") :]]
+    stays = {operators.index("Conv"), *range(operators.index("GRU"), len(operators))}
+    return [model.graph.node[number].name for number in sorted(stays)]
 
 
 class _Windows(CalibrationDataReader):
