@@ -22,6 +22,7 @@ class Candidate:
 
     speaker_id: str
     score: float  # cosine in [-1, 1]; higher is more alike
+    enrolled_s: float | None = None  # seconds of speech enrolled; None: not known
 
 
 def check_unit_rows(embeddings: np.ndarray) -> None:

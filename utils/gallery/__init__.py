@@ -5,6 +5,7 @@ change, `snapshot` what searching threads see. Only `gallery` takes locks.
 """
 
 from utils.gallery.gallery import Gallery
+from utils.gallery.snapshot import Snapshot
 from utils.scoring import Candidate
 
-__all__ = ["Candidate", "Gallery"]
+__all__ = ["Candidate", "Gallery", "Snapshot"]

@@ -39,12 +39,12 @@ from utils.gallery.index import (
     remove_index,
     salvage,
 )
-from utils.gallery.snapshot import View
+from utils.gallery.snapshot import Snapshot, View
 from utils.gallery.writer import Writer
-from utils.scoring import Candidate, cosine_scores, top_candidates
+from utils.scoring import Candidate
 from utils.speaker_id import check_speaker_id
 
-__all__ = ["Candidate", "Gallery", "Recording", "Skipped"]
+__all__ = ["Candidate", "Gallery", "Recording", "Skipped", "Snapshot"]
 
 # A change takes some 10 ms; a recovery of 10,000 files without an index takes seconds.
 _LOCK_TIMEOUT_S = 60.0
@@ -156,20 +156,25 @@ class Gallery:
             NotReady: the index cannot be read.
             ValueError: the probe is none, or `top` is below 1.
         """
-        now = self._read(View.snapshot)
-        probe = np.asarray(probe, np.float32)
-        scores = cosine_scores(probe, now.centroids, check_rows=False)
-        return top_candidates(scores, now.ids, top)
+        return self.snapshot().search(probe, top)
+
+    def snapshot(self) -> Snapshot:
+        """All that any process has committed, for several questions about one moment.
+
+        Raises:
+            NotReady: the index cannot be read.
+        """
+        return self._read(View.snapshot)
 
     def __contains__(self, speaker_id: str) -> bool:
-        return check_speaker_id(speaker_id) in self._read(View.snapshot)
+        return check_speaker_id(speaker_id) in self.snapshot()
 
     def __len__(self) -> int:
-        return self._read(View.snapshot).count
+        return self.snapshot().count
 
     def speaker_ids(self) -> list[str]:
         """All that can be found, in order."""
-        now = self._read(View.snapshot)
+        now = self.snapshot()
         return sorted(now.ids[: now.count])
 
     def recordings(self, speaker_id: str) -> list[Recording]:

@@ -110,6 +110,7 @@ class Changes:
     emptied: list[int]  # slots whose speakers have left
     speakers: list[Any]  # slot and ID
     centroids: np.ndarray  # float32 (len(speakers), 64), rows of unit length
+    enrolled_s: list[float | None]  # of speech in all recordings; None: not known of one of them
 
 
 class Index:
@@ -239,7 +240,10 @@ class Index:
             [(change, forgotten)] = self._rows("SELECT change, forgotten FROM state")
             everything = since < forgotten or since > change
             rows = self._rows(
-                "SELECT slot, speaker_id, centroid FROM speaker WHERE changed > ? AND model_id = ?",
+                "SELECT slot, speaker_id, centroid, (SELECT CASE WHEN COUNT(*) = COUNT(speech_s)"
+                " THEN SUM(speech_s) END FROM recording WHERE recording.speaker_id ="
+                " speaker.speaker_id AND recording.model_id = speaker.model_id)"
+                " FROM speaker WHERE changed > ? AND model_id = ?",
                 (-1 if everything else since, model_id),
             )
         finally:
@@ -248,9 +252,10 @@ class Index:
         return Changes(
             change=change,
             everything=everything,
-            emptied=[slot for slot, speaker_id, _ in rows if speaker_id is None],
-            speakers=[(slot, speaker_id) for slot, speaker_id, _ in here],
-            centroids=_centroids(blob for _, _, blob in here),
+            emptied=[slot for slot, speaker_id, _, _ in rows if speaker_id is None],
+            speakers=[(slot, speaker_id) for slot, speaker_id, _, _ in here],
+            centroids=_centroids(blob for _, _, blob, _ in here),
+            enrolled_s=[seconds for *_, seconds in here],
         )
 
     def forget_emptied(self) -> None:

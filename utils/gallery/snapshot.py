@@ -6,31 +6,32 @@ import threading
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from utils.gallery.index import Changes, Index, IndexReplaced, Recording
-from utils.scoring import EMBEDDING_SIZE
+from utils.scoring import EMBEDDING_SIZE, Candidate, cosine_scores, top_candidates
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """Who is enrolled at one moment, in order of arrival; read without a lock.
 
-    A later snapshot may share the three containers and use what lies beyond this one's `count`:
+    A later snapshot may share the four containers and use what lies beyond this one's `count`:
     so one more speaker costs one more row, and what this one shows stays as it is. Snapshots
     therefore follow each other in one line, each made of the newest.
     """
 
     rows: np.ndarray  # float32 (at least count, 64), each of unit length
     ids: list[str]  # of each row
+    seconds: list[float | None]  # of speech that each row is of; None: not known
     row_of: dict[str, int]
     count: int
 
     @classmethod
     def empty(cls) -> Snapshot:
-        return cls(np.empty((0, EMBEDDING_SIZE), np.float32), [], {}, 0)
+        return cls(np.empty((0, EMBEDDING_SIZE), np.float32), [], [], {}, 0)
 
     @property
     def centroids(self) -> np.ndarray:
@@ -40,7 +41,23 @@ class Snapshot:
     def __contains__(self, speaker_id: str) -> bool:
         return self.row_of.get(speaker_id, self.count) < self.count
 
-    def changed(self, leaving: AbstractSet[str], put: Mapping[str, np.ndarray]) -> Snapshot:
+    def search(self, probe: np.ndarray, top: int) -> list[Candidate]:
+        """The nearest speakers, exactly: see `Gallery.search`."""
+        scores = cosine_scores(np.asarray(probe, np.float32), self.centroids, check_rows=False)
+        return [
+            replace(each, enrolled_s=self.enrolled_s(each.speaker_id))
+            for each in top_candidates(scores, self.ids, top)
+        ]
+
+    def enrolled_s(self, speaker_id: str) -> float | None:
+        """Seconds of speech that somebody here is enrolled with; None where that is not known."""
+        return self.seconds[self.row_of[speaker_id]]
+
+    def changed(
+        self,
+        leaving: AbstractSet[str],
+        put: Mapping[str, tuple[np.ndarray, float | None]],
+    ) -> Snapshot:
         """The next snapshot: without some speakers, then with others added or replaced.
 
         Newcomers are written beside what is there, in room that grows by doubling; the rest
@@ -48,19 +65,21 @@ class Snapshot:
 
         Args:
             leaving: IDs; one that is not here is passed over.
-            put: by ID, float32 (64,) of unit length.
+            put: by ID, float32 (64,) of unit length and seconds of speech.
         """
         base = self
         gone = [self.row_of[one] for one in leaving if one in self]
         if gone or any(one in self for one in put):
             rows = np.delete(self.centroids, gone, axis=0)  # a copy, also of all
-            ids = [one for one in self.ids[: self.count] if one not in leaving]
-            base = Snapshot(rows, ids, {one: row for row, one in enumerate(ids)}, len(ids))
+            staying = [row for row in range(self.count) if self.ids[row] not in leaving]
+            ids = [self.ids[row] for row in staying]
+            seconds = [self.seconds[row] for row in staying]
+            base = Snapshot(rows, ids, seconds, {one: row for row, one in enumerate(ids)}, len(ids))
             for one in put.keys() & base.row_of.keys():
-                rows[base.row_of[one]] = put[one]
-        return base._with_newcomers({one: row for one, row in put.items() if one not in base})
+                rows[base.row_of[one]], seconds[base.row_of[one]] = put[one]
+        return base._with_newcomers({one: new for one, new in put.items() if one not in base})
 
-    def _with_newcomers(self, newcomers: Mapping[str, np.ndarray]) -> Snapshot:
+    def _with_newcomers(self, newcomers: Mapping[str, tuple[np.ndarray, float | None]]) -> Snapshot:
         if not newcomers:
             return self
         count = self.count + len(newcomers)
@@ -68,10 +87,11 @@ class Snapshot:
         if count > len(rows):
             rows = np.empty((max(count, 2 * len(rows)), EMBEDDING_SIZE), np.float32)
             rows[: self.count] = self.centroids
-        rows[self.count : count] = list(newcomers.values())
+        rows[self.count : count] = [row for row, _ in newcomers.values()]
         self.ids[self.count :] = newcomers
+        self.seconds[self.count :] = [seconds for _, seconds in newcomers.values()]
         self.row_of.update(zip(newcomers, range(self.count, count), strict=True))
-        return Snapshot(rows, self.ids, self.row_of, count)
+        return Snapshot(rows, self.ids, self.seconds, self.row_of, count)
 
 
 class View:
@@ -127,6 +147,11 @@ class View:
             self._id_of_slot.pop(slot) for slot in changes.emptied if slot in self._id_of_slot
         }
         self._id_of_slot.update(changes.speakers)
-        put = {one: row for (_, one), row in zip(changes.speakers, changes.centroids, strict=True)}
+        put = {
+            one: (row, seconds)
+            for (_, one), row, seconds in zip(
+                changes.speakers, changes.centroids, changes.enrolled_s, strict=True
+            )
+        }
         self._snapshot = self._snapshot.changed(leaving, put)
         self._change = changes.change
