@@ -155,7 +155,7 @@ def _both_servers(
     """Our server and the baseline over one gallery, in which the recording's speaker is one."""
     _say(f"{speakers:,} speakers: writing the gallery, starting both servers")
     fill_gallery(gallery, speakers - 1)
-    flags = ("--upload-root", str(recordings), "--engine", plan.engine,
+    flags = ("--upload-root", str(recordings), "--engine", plan.engine, "--min-enrol-s", "1",
              "--processes", str(plan.processes), "--threads", str(plan.threads))  # fmt: skip
     ask = {"name": ASKED, "path_dir": str(recordings), "re_register": "False"}
     with running_server(gallery, *flags) as server:

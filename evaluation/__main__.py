@@ -5,6 +5,7 @@ python -m evaluation samples                   the same figures without a server
 python -m evaluation trials LIST --audio-root DIR --crop-s 2 --noise-db 5
 python -m evaluation identify MANIFEST --audio-root DIR
 python -m evaluation report                    all dev lists; writes the docs' figures
+python -m evaluation calibrate                 scores that can be trusted; writes the calibration
 python -m evaluation readme                    the examples of the docs, run again
 """
 
@@ -36,6 +37,10 @@ def main() -> int:
         from evaluation import report
 
         return report.run(arguments.speech, arguments.systems, arguments.conditions)
+    if arguments.command == "calibrate":
+        from evaluation import calibrate
+
+        return calibrate.run(arguments.speech)
     if arguments.command == "readme":
         from evaluation import readme
 
@@ -85,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     for command in (trials, identify):
         _add_condition(command)
-    for command in (trials, identify, report):
+    calibrate = commands.add_parser("calibrate", help="fit likelihood ratios and thresholds on dev")
+    for command in (trials, identify, report, calibrate):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech",
                              help="the corpus folder, with the peers' teachers.py")  # fmt: skip
     commands.add_parser("readme", help="run the READMEs' examples and show their real answers")

@@ -10,10 +10,12 @@ from typing import Any
 
 from evaluation.files import write_json
 from evaluation.metrics import wilson_interval
-from utils.embedding import Engine, load_engine
+from utils.calibration import load_calibration
+from utils.embedding import BEST_MODEL, Engine, load_engine
 from utils.gallery import Gallery
 from utils.identification import Identifier
 from utils.speaker_id import parse_recording_name
+from utils.speech import SpeechDetector
 
 DATA = Path(__file__).parent.parent / "data"
 PASS_MARK = 62  # of 63
@@ -91,7 +93,8 @@ def run_samples(engine: Engine) -> dict[str, Any]:
     """`tally` of the sample set over an empty gallery, without server or HTTP."""
     with tempfile.TemporaryDirectory() as folder:
         gallery = Gallery(Path(folder), engine.model_id)
-        identifier = Identifier(engine, gallery)
+        calibration = load_calibration(BEST_MODEL, engine.model_id)
+        identifier = Identifier(engine, gallery, SpeechDetector(), calibration)
 
         def ask(clip: Path) -> dict[str, Any]:
             answer = identifier.answer(clip, parse_recording_name(clip.name))

@@ -19,6 +19,7 @@ from flask import Flask
 from evaluation import report
 from utils.errors import SpeakerServerError
 from utils.identification import Answer, Identifier
+from utils.quality import Quality
 from web.problems import TYPE, problem
 from web.routes import answer_json, make_routes
 from web.schemas import IdentificationFields
@@ -101,7 +102,8 @@ def test_every_route_and_field_stands_in_the_readme(name: str) -> None:
         (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
         assert f"`{method} {rule.rule}`" in read(name)
     described = {row[0] for row in table_rows(read(name))}
-    answer = answer_json(Answer("", "identified", 0.0, [], 0.0, {}))
+    quality = Quality(0.0, 0.0, 0.0, 0.0, None)
+    answer = answer_json(Answer("", "identified", 0.0, [], None, quality, False, None, None, {}))
     assert {f"`{field}`" for field in known_fields() | set(answer)} <= described
 
 

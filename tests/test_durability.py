@@ -16,7 +16,7 @@ from utils.embedding import BEST_MODEL, ModelFiles
 from utils.gallery import Gallery
 
 CLIPS = [
-    DATA / f"ast{speaker}@example.org-{number}.mp4" for speaker in (4, 5, 6) for number in (0, 1)
+    DATA / f"ast{speaker}@example.org-{number}.mp4" for speaker in (4, 5, 6) for number in (0, 2)
 ]
 N_CHANGES = 200
 N_KILLS = 12

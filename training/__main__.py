@@ -59,6 +59,14 @@ def main() -> None:
 
         draw_curves(RUNS / arguments.name, RUNS / arguments.name / "curves.png")
         print(RUNS / arguments.name / "curves.png")
+    elif arguments.command == "detector":
+        from training.speech_detector import write_detector
+
+        print(write_detector(arguments.wheel, arguments.best_model))
+    elif arguments.command == "cohort":
+        from training.cohort import write_cohort
+
+        print(write_cohort(arguments.best_model, speech=arguments.speech, cache=arguments.cache))
     else:
         from training.export import export_run
 
@@ -101,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     teaching = commands.add_parser("teach", help="ask the teacher about voices at another speed")
     teaching.add_argument("--speed", type=float, required=True, help="such as 0.9 or 1.1")
     teaching.add_argument("--workers", type=int, default=1, help="processes that run the teacher")
+    cohort = commands.add_parser("cohort", help="embed the training speakers for the calibration")
+    detector = commands.add_parser("detector", help="write the speech detector out of Silero's")
+    detector.add_argument("--wheel", type=Path, required=True, help="of silero-vad, from PyPI")
     picture = commands.add_parser("picture", help="draw what is done to the training recordings")
     picture.add_argument("--picture", type=Path, default=ROOT / "img" / "degradations.png")
     curves = commands.add_parser("curves", help="draw a run's losses and dev EERs")
@@ -109,10 +120,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     for command in (run, export, curves, keeping):
         command.add_argument("--name", required=True, help="the run's folder in training/runs/")
-    for command in (run, export, teaching, picture):
+    for command in (run, export, cohort, teaching, picture):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
         command.add_argument("--cache", type=Path, default=CACHE)
-    export.add_argument("--best-model", type=Path, default=ROOT / "best_model")
+    for command in (export, cohort, detector):
+        command.add_argument("--best-model", type=Path, default=ROOT / "best_model")
     return parser
 
 

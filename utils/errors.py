@@ -5,8 +5,10 @@
           OutsideUploadRoots  403
           RecordingNotFound   404
           TooLarge            413
-        BadAudio              422  NotDecodable, NoAudioTrack, TooLong, TooSlow, TooShort, NoSpeech
-        GalleryError          409  AlreadyEnrolled, NotEnrolled, EmptyGallery
+        BadAudio              422  NotDecodable, NoAudioTrack, TooLong, TooSlow, TooShort, NoSpeech,
+                                   Clipped, TooNoisy, TwoVoices
+        GalleryError          409  AlreadyEnrolled, NotEnrolled, EmptyGallery,
+                                   LikelyDuplicate
         NotReady              503
 
 `web` answers each with the status beside it. Every message is a sentence that says what was
@@ -14,6 +16,8 @@ found and what to do.
 """
 
 from __future__ import annotations
+
+import math
 
 
 class SpeakerServerError(Exception):
@@ -81,18 +85,57 @@ class TooSlow(BadAudio):
 
 
 class TooShort(BadAudio):
-    """Sound, but too little of it."""
+    """Speech, but too little of it."""
 
-    def __init__(self, seconds: float, needed_s: float) -> None:
+    def __init__(self, seconds: float, needed_s: float, asking_s: float | None = None) -> None:
+        """`needed_s` is for what was asked; `asking_s`, where given, would do to identify."""
         self.seconds = seconds
         self.needed_s = needed_s
+        shown = math.floor(100.0 * seconds) / 100.0  # 0.999 s is not 1.00 s: there would be enough
+        enough = f"{needed_s:.1f} s of speech"
+        if asking_s is not None and seconds < asking_s < needed_s:
+            enough = f"{asking_s:.1f} s to ask who it is, and {enough} to be enrolled"
         super().__init__(
-            f"{seconds:.2f} s of sound is too short; send at least {needed_s:.1f} s of speech."
+            f"{shown:.2f} s of speech is too short, {needed_s - shown:.2f} s are missing; "
+            f"send at least {enough}."
         )
 
 
 class NoSpeech(BadAudio):
-    """Nothing in the recording is loud enough to be a voice."""
+    """Nobody speaks in the recording."""
+
+
+class Clipped(BadAudio):
+    """Too much of the sound is cut off at full scale."""
+
+    def __init__(self, share: float, allowed: float) -> None:
+        self.share = share
+        self.allowed = allowed
+        super().__init__(
+            f"{share:.0%} of the recording is cut off at full scale, {allowed:.0%} is allowed; "
+            "turn the microphone down, or move away from it."
+        )
+
+
+class TooNoisy(BadAudio):
+    """The voice hardly stands out from the noise."""
+
+    def __init__(self, snr_db: float, needed_db: float) -> None:
+        self.snr_db = snr_db
+        self.needed_db = needed_db
+        super().__init__(
+            f"the voice is {snr_db:.1f} dB above the noise, {needed_db:.1f} dB are needed; "
+            "record in a quieter place or nearer to the microphone."
+        )
+
+
+class TwoVoices(BadAudio):
+    """An enrolment in which more than one person speaks."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Two people seem to speak in this recording; enrol one in which nobody else is heard."
+        )
 
 
 class GalleryError(SpeakerServerError):
@@ -111,6 +154,16 @@ class NotEnrolled(GalleryError):
 
 class EmptyGallery(GalleryError):
     """Nobody is enrolled whom a recording could be compared with."""
+
+
+class LikelyDuplicate(GalleryError):
+    """The voice is enrolled under another ID, and this server enrols nobody twice."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This voice is enrolled already under another speaker ID; delete that one first, or "
+            "identify with register=False."
+        )
 
 
 class NotReady(SpeakerServerError):

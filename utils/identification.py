@@ -1,6 +1,7 @@
 """A recording's way, from its bytes to the answer: the one place that ties the others together.
 
-decode -> enough sound? -> windows -> embeddings -> register, re-register or search -> answer
+decode -> where is speech? enough of it? -> windows -> embeddings -> search -> is it really
+somebody? -> register, re-register or not -> answer
 """
 
 from __future__ import annotations
@@ -12,18 +13,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+import numpy as np
+
 from utils.audio import AudioLimits, decode
+from utils.calibration import LEVEL_SPEAKERS, Calibration
+from utils.decision import Verdict, decide
 from utils.embedding import Engine
-from utils.errors import AlreadyEnrolled, EmptyGallery
+from utils.errors import AlreadyEnrolled, EmptyGallery, LikelyDuplicate, TwoVoices
 from utils.features import Array, log_mel_windows
-from utils.gallery import Candidate, Gallery
-from utils.quality import require_speech
+from utils.gallery import Candidate, Gallery, Snapshot
+from utils.quality import (
+    Quality,
+    QualityRules,
+    find_speech,
+    measure,
+    require,
+    two_voices,
+    windows_with_speech,
+)
 from utils.scoring import centroid
 from utils.speaker_id import RecordingName
+from utils.speech import Mask, SpeechDetector
 
 Decision = Literal["registered", "re_registered", "identified"]
 
 N_CANDIDATES = 5
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What an operator decides about decisions."""
+
+    max_fpir: float = 0.01  # of strangers, those who may be taken for somebody
+    refuse_duplicates: bool = False  # a voice that is enrolled under another ID
+    refuse_two_voices: bool = True  # an enrolment in which two people speak
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.max_fpir < 1.0:
+            raise ValueError(f"max_fpir must be between 0 and 1, got {self.max_fpir}")
 
 
 @dataclass(frozen=True)
@@ -36,8 +63,15 @@ class Answer:
     """Cosine of the recording and the answered speaker's centroid, in [-1, 1]."""
     candidates: list[Candidate]
     """The nearest enrolled speakers, best first; at most five."""
-    seconds: float
-    """Of sound loud enough to be speech."""
+    verdict: Verdict | None
+    """Whether the nearest speaker is to be believed; None of a registration."""
+    quality: Quality
+    has_two_voices: bool
+    duplicate_of: str | None
+    """Of a registration: another ID under which this voice is enrolled already."""
+    matches_before: bool | None
+    """Of a re-registration: whether this voice is more likely the one that was enrolled than
+    another."""
     timings_ms: dict[str, float]
 
 
@@ -47,8 +81,15 @@ class Identifier:
 
     engine: Engine
     gallery: Gallery
+    detector: SpeechDetector
+    calibration: Calibration
     limits: AudioLimits = field(default_factory=AudioLimits)
-    min_speech_s: float = 1.0
+    rules: QualityRules = field(default_factory=QualityRules)
+    policy: Policy = field(default_factory=Policy)
+    _levels: _Levels = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_levels", _Levels(self.calibration))
 
     def answer(
         self,
@@ -65,44 +106,144 @@ class Identifier:
         When this returns, what was enrolled is durable.
 
         Raises:
-            BadAudio: no voice can be read out of the recording.
+            BadAudio: no voice can be read out of the recording, or too little of it.
             TooLarge: it has more bytes than the limits allow.
             EmptyGallery: `register` is false and nobody is enrolled.
+            LikelyDuplicate: the policy refuses a voice that is enrolled under another ID.
         """
         clock = _Clock()
-        embeddings, seconds = self._embed(source, clock)
-        decision: Decision = "identified"
+        speaker_id = recording.speaker_id
         with clock.stage("gallery"):
-            if register and re_register and recording.speaker_id in self.gallery:
-                self.gallery.replace(recording.speaker_id, recording.number, embeddings, seconds)
-                decision = "re_registered"
-            elif register and recording.speaker_id not in self.gallery:
-                decision = self._register(recording, embeddings, seconds)
+            enrols = register and (re_register or speaker_id not in self.gallery)
+        embeddings, quality, of_two = self._hear(source, enrols, clock)
+        probe = centroid(embeddings)
         with clock.stage("search"):
-            candidates = self.gallery.search(centroid(embeddings), top=N_CANDIDATES)
-        if not candidates:
+            before = self.gallery.snapshot()
+            nearest = before.search(probe, N_CANDIDATES)
+            verdict = self._judge(probe, quality, nearest, before)
+            matches = self._matches(probe, quality, speaker_id, before) if enrols else None
+        decision: Decision = "identified"
+        duplicate_of = None
+        with clock.stage("gallery"):
+            if enrols:
+                duplicate_of = _other_speaker(nearest, verdict, speaker_id)
+                if duplicate_of and self.policy.refuse_duplicates:
+                    raise LikelyDuplicate
+                decision = self._enrol(recording, embeddings, quality.speech_s, re_register)
+                nearest = self.gallery.search(probe, top=N_CANDIDATES)
+        if not nearest:
             raise EmptyGallery("Nobody is enrolled yet; register a speaker first.")
-        speaker_id = candidates[0].speaker_id if decision == "identified" else recording.speaker_id
         return Answer(
-            speaker_id, decision, candidates[0].score, candidates, seconds, clock.timings_ms()
+            speaker_id=nearest[0].speaker_id if decision == "identified" else speaker_id,
+            decision=decision,
+            score=nearest[0].score,
+            candidates=nearest,
+            verdict=verdict if decision == "identified" else None,
+            quality=quality,
+            has_two_voices=of_two,
+            duplicate_of=duplicate_of if decision != "identified" else None,
+            matches_before=matches if decision == "re_registered" else None,
+            timings_ms=clock.timings_ms(),
         )
 
-    def _embed(self, source: Path | bytes | BinaryIO, clock: _Clock) -> tuple[Array, float]:
-        """The recording's embeddings, (windows, 64), and its seconds of speech."""
+    def _hear(
+        self, source: Path | bytes | BinaryIO, enrols: bool, clock: _Clock
+    ) -> tuple[Array, Quality, bool]:
+        """The recording's embeddings, (windows, 64), what it is good for, and if two speak."""
         with clock.stage("decode"):
             wave = decode(source, self.limits)
         with clock.stage("features"):
-            seconds = require_speech(wave, self.min_speech_s)
-            windows = log_mel_windows(wave, self.engine.features)
+            mask = find_speech(wave, self.detector)
+            quality = measure(wave, mask)
+            require(quality, self.rules, enrolling=enrols)
+            windows = speech_windows(wave, mask, self.engine)
         with clock.stage("embedding"):
-            return self.engine.embed(windows), seconds
+            embeddings = self.engine.embed(windows)
+        of_two = two_voices(embeddings)
+        if of_two and enrols and self.policy.refuse_two_voices:
+            raise TwoVoices
+        return embeddings, quality, of_two
 
-    def _register(self, recording: RecordingName, embeddings: Array, seconds: float) -> Decision:
+    def _judge(
+        self, probe: Array, quality: Quality, nearest: list[Candidate], gallery: Snapshot
+    ) -> Verdict | None:
+        if not nearest:
+            return None
+        rows = [gallery.row_of[each.speaker_id] for each in nearest]
+        return decide(
+            self.calibration,
+            probe,
+            gallery.centroids[rows],
+            probe_s=quality.speech_s,
+            enrolled_s=[each.enrolled_s for each in nearest],
+            speakers=gallery.count,
+            level=self._levels.of(gallery),
+            max_fpir=self.policy.max_fpir,
+        )
+
+    def _matches(
+        self, probe: Array, quality: Quality, speaker_id: str, gallery: Snapshot
+    ) -> bool | None:
+        """Whether the voice is that of the ID as it is enrolled; None where it is not."""
+        if speaker_id not in gallery:
+            return None
+        centroids = gallery.centroids[[gallery.row_of[speaker_id]]]
+        verdict = decide(
+            self.calibration,
+            probe,
+            centroids,
+            probe_s=quality.speech_s,
+            enrolled_s=[gallery.enrolled_s(speaker_id)],
+            speakers=1,
+            level=0.0,
+            max_fpir=self.policy.max_fpir,
+        )
+        return verdict.llr > 0.0
+
+    def _enrol(
+        self, recording: RecordingName, embeddings: Array, speech_s: float, re_register: bool
+    ) -> Decision:
+        speaker_id = recording.speaker_id
+        if re_register and speaker_id in self.gallery:
+            self.gallery.replace(speaker_id, recording.number, embeddings, speech_s)
+            return "re_registered"
         try:
-            self.gallery.register(recording.speaker_id, recording.number, embeddings, seconds)
+            self.gallery.register(speaker_id, recording.number, embeddings, speech_s)
         except AlreadyEnrolled:  # another request was quicker: then this one asks
             return "identified"
         return "registered"
+
+
+def _other_speaker(
+    nearest: list[Candidate], verdict: Verdict | None, speaker_id: str
+) -> str | None:
+    """Whose voice it is, where that is another ID's beyond doubt."""
+    if verdict is None or verdict.outcome != "accepted" or nearest[0].speaker_id == speaker_id:
+        return None
+    return nearest[0].speaker_id
+
+
+def speech_windows(wave: Array, mask: Mask, engine: Engine) -> Array:
+    """The log-mel windows that vote: (windows, frames, mels), those with enough speech in them."""
+    windows = log_mel_windows(wave, engine.features)
+    voting: Array = windows[windows_with_speech(mask, wave.size, engine.features)]
+    return voting
+
+
+class _Levels:
+    """`Calibration.level` of the newest gallery, from as many speakers as that takes."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._calibration = calibration
+        self._newest: tuple[Snapshot | None, float] = (None, 0.0)
+
+    def of(self, gallery: Snapshot) -> float:
+        known, level = self._newest  # one read, so that threads see a pair that belongs together
+        if known is not gallery:
+            step = -(-gallery.count // LEVEL_SPEAKERS)
+            level = self._calibration.level(np.ascontiguousarray(gallery.centroids[::step]))
+            self._newest = (gallery, level)
+        return level
 
 
 class _Clock:
@@ -116,7 +257,7 @@ class _Clock:
     def stage(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self._stages[name] = time.perf_counter() - started
+        self._stages[name] = self._stages.get(name, 0.0) + time.perf_counter() - started
 
     def timings_ms(self) -> dict[str, float]:
         total = time.perf_counter() - self._started

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from flask import Flask
 
+from utils.calibration import load_calibration
 from utils.embedding import BEST_MODEL, ModelFiles, load_engine
 from utils.gallery import Gallery
 from utils.identification import Identifier
+from utils.speech import SpeechDetector
 from web.problems import answer_problems
 from web.routes import make_routes
 from web.settings import MEBI, Settings
@@ -20,7 +22,9 @@ def check(settings: Settings) -> None:
     Raises:
         NotReady: the network's files or the gallery cannot be opened.
     """
-    Gallery(settings.gallery, ModelFiles(BEST_MODEL).model_id).close()
+    model_id = ModelFiles(BEST_MODEL).model_id
+    load_calibration(BEST_MODEL, model_id)
+    Gallery(settings.gallery, model_id).close()
 
 
 def create_app(settings: Settings) -> Flask:
@@ -33,7 +37,15 @@ def create_app(settings: Settings) -> Flask:
     """
     engine = load_engine(settings.engine, threads=settings.engine_threads)
     gallery = Gallery(settings.gallery, engine.model_id)
-    identifier = Identifier(engine, gallery, settings.audio_limits, settings.min_speech_s)
+    identifier = Identifier(
+        engine,
+        gallery,
+        SpeechDetector(),
+        load_calibration(BEST_MODEL, engine.model_id),
+        settings.audio_limits,
+        settings.quality_rules,
+        settings.policy,
+    )
     app = Flask("speaker_identification", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.audio_limits.max_bytes + FORM_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, request
 from werkzeug.datastructures import FileStorage
 
+from utils.decision import Verdict
 from utils.errors import BadField, NotReady
 from utils.identification import Answer, Identifier
 from utils.speaker_id import parse_recording_name
@@ -17,7 +18,11 @@ from web.schemas import IdentificationFields, read_fields
 from web.uploads import find_recording
 
 ANSWER_CODE = "100001"
+LIVENESS = "not checked"  # replayed and synthetic voices are taken for real ones
 ANSWER_TEXT = "Voice Based Speaker Recognition - Speaker ID: {}"
+
+
+log = logging.getLogger(__name__)
 
 
 def make_routes(identifier: Identifier, upload_roots: Sequence[Path]) -> Blueprint:
@@ -39,6 +44,7 @@ def make_routes(identifier: Identifier, upload_roots: Sequence[Path]) -> Bluepri
         answer = identifier.answer(
             source, recording, re_register=fields.re_register, register=fields.register_
         )
+        _log_decision(answer)
         return answer_json(answer)
 
     @routes.get("/healthz")
@@ -64,6 +70,25 @@ def make_routes(identifier: Identifier, upload_roots: Sequence[Path]) -> Bluepri
     return routes
 
 
+def _log_decision(answer: Answer) -> None:
+    """What was decided and why, without who."""
+    verdict = answer.verdict
+    if verdict is None:
+        log.info("%s: %.1f s of speech", answer.decision, answer.quality.speech_s)
+    else:
+        log.info(
+            "%s, %s: %.1f s of speech, cosine %.3f, LLR %.2f, probability %.3f, "
+            "stranger chance %.2g",
+            answer.decision,
+            verdict.outcome,
+            answer.quality.speech_s,
+            answer.score,
+            verdict.llr,
+            verdict.probability,
+            verdict.stranger_chance,
+        )
+
+
 def answer_json(answer: Answer) -> dict[str, Any]:
     """The contract's line first, what it rests on beside it."""
     return {
@@ -72,11 +97,38 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "decision": answer.decision,
         "score": round(answer.score, 6),
         "candidates": [
-            {**dataclasses.asdict(each), "score": round(each.score, 6)}
+            {"speaker_id": each.speaker_id, "score": round(each.score, 6)}
             for each in answer.candidates
         ],
-        "seconds": round(answer.seconds, 2),
+        "verdict": _verdict_json(answer.verdict) if answer.verdict else None,
+        "quality": _quality_json(answer),
+        "duplicate_of": answer.duplicate_of,
+        "matches_before": answer.matches_before,
+        "liveness": LIVENESS,
+        "seconds": round(answer.quality.speech_s, 2),
         "timings_ms": answer.timings_ms,
+    }
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "outcome": verdict.outcome,
+        "probability": round(verdict.probability, 4),
+        "stranger_chance": float(f"{verdict.stranger_chance:.3g}"),
+        "llr": round(verdict.llr, 3),
+        "margin": None if verdict.margin is None else round(verdict.margin, 3),
+        "more_speech_s": None if verdict.more_speech_s is None else round(verdict.more_speech_s, 1),
+    }
+
+
+def _quality_json(answer: Answer) -> dict[str, Any]:
+    quality = answer.quality
+    return {
+        "speech_s": round(quality.speech_s, 2),
+        "total_s": round(quality.total_s, 2),
+        "snr_db": None if quality.snr_db is None else round(quality.snr_db, 1),
+        "clipped_share": round(quality.clipped_share, 4),
+        "two_voices": answer.has_two_voices,
     }
 
 

@@ -12,6 +12,8 @@ import configargparse
 
 from utils.audio import AudioLimits
 from utils.embedding import EngineName
+from utils.identification import Policy
+from utils.quality import QualityRules
 
 MEBI = 1 << 20
 
@@ -32,6 +34,11 @@ class Settings:
     max_seconds: float = 600.0
     max_decode_s: float = 20.0
     min_speech_s: float = 1.0
+    min_enrol_s: float = 3.0
+    max_clipped_share: float = 0.25
+    max_fpir: float = 0.01
+    refuse_duplicates: bool = False
+    enrol_two_voices: bool = False
     stop_s: float = 30.0
     development: bool = False
 
@@ -41,8 +48,15 @@ class Settings:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
-        if self.min_speech_s < 0:
-            raise ValueError(f"min_speech_s must be 0 or more, got {self.min_speech_s}")
+        if not 0 <= self.min_speech_s <= self.min_enrol_s:
+            raise ValueError(
+                "min_speech_s must be 0 or more and min_enrol_s no less, got "
+                f"{self.min_speech_s} and {self.min_enrol_s}"
+            )
+        if not 0 <= self.max_clipped_share <= 1:
+            raise ValueError(f"max_clipped_share must be 0 to 1, got {self.max_clipped_share}")
+        if not 0 < self.max_fpir < 1:
+            raise ValueError(f"max_fpir must be between 0 and 1, got {self.max_fpir}")
         if not 0 <= self.port <= 65_535:
             raise ValueError(f"port must be 0 to 65535, got {self.port}")
 
@@ -52,6 +66,18 @@ class Settings:
             max_bytes=int(self.max_mb * MEBI),
             max_seconds=self.max_seconds,
             max_decode_s=self.max_decode_s,
+        )
+
+    @property
+    def quality_rules(self) -> QualityRules:
+        return QualityRules(self.min_speech_s, self.min_enrol_s, self.max_clipped_share)
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(
+            max_fpir=self.max_fpir,
+            refuse_duplicates=self.refuse_duplicates,
+            refuse_two_voices=not self.enrol_two_voices,
         )
 
 
@@ -132,7 +158,35 @@ def _parser() -> configargparse.ArgumentParser:
         "--min-speech-s",
         type=float,
         default=default.min_speech_s,
-        help="least speech that is answered, seconds",
+        help="least speech that is answered, seconds without pauses",
+    )
+    add(
+        "--min-enrol-s",
+        type=float,
+        default=default.min_enrol_s,
+        help="least speech that is enrolled, seconds without pauses",
+    )
+    add(
+        "--max-clipped-share",
+        type=float,
+        default=default.max_clipped_share,
+        help="of a recording's samples, most that may be cut off at full scale, 0 to 1",
+    )
+    add(
+        "--max-fpir",
+        type=float,
+        default=default.max_fpir,
+        help="share of strangers that may be taken for somebody, whatever the gallery's size",
+    )
+    add(
+        "--refuse-duplicates",
+        action="store_true",
+        help="enrol no voice that is enrolled under another ID; without it that is only reported",
+    )
+    add(
+        "--enrol-two-voices",
+        action="store_true",
+        help="enrol recordings in which two people seem to speak, too",
     )
     add(
         "--stop-s",

@@ -1,0 +1,141 @@
+"""What is decided about recordings, through the real server: strangers, short clips, duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from evaluation.server import ServerProcess, running_server
+from tests.conftest import DATA
+from tests.media import record
+from utils.audio import decode
+
+RATE = 16_000
+SPEAKERS = range(1, 7)
+STRANGER = 7
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """Knows six of the sample voices."""
+    with running_server(tmp_path_factory.mktemp("gallery")) as server:
+        for speaker in SPEAKERS:
+            assert send(server, clip(speaker, 0))["decision"] == "registered"
+        yield server
+
+
+def clip(speaker: int, number: int) -> Path:
+    return DATA / f"ast{speaker}@example.org-{number}.mp4"
+
+
+def post(server: ServerProcess, recording: Path, name: str = "", **fields: str):
+    with recording.open("rb") as file:
+        return requests.post(
+            f"{server.url}/Identification_Request",
+            data=fields,
+            files={"file": (name or recording.name, file)},
+            timeout=60,
+        )
+
+
+def send(server: ServerProcess, recording: Path, name: str = "", **fields: str) -> dict:
+    reply = post(server, recording, name, **fields)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def speakers(server: ServerProcess) -> int:
+    return requests.get(f"{server.url}/readyz", timeout=10).json()["speakers"]
+
+
+def test_enrolled_callers_are_accepted_and_a_stranger_is_not(server: ServerProcess) -> None:
+    own = [send(server, clip(speaker, number)) for speaker in SPEAKERS for number in (1, 2)]
+    accepted = [each for each in own if each["verdict"]["outcome"] == "accepted"]
+    assert len(accepted) >= 9
+    assert all(each["verdict"]["probability"] > 0.5 for each in accepted)
+    assert all(each["verdict"]["stranger_chance"] <= 0.01 for each in accepted)
+    strangers = [send(server, clip(STRANGER, number), register="False") for number in range(10)]
+    assert {each["decision"] for each in strangers} == {"identified"}
+    assert "accepted" not in {each["verdict"]["outcome"] for each in strangers}
+    assert strangers[0]["100001"].endswith(strangers[0]["candidates"][0]["speaker_id"])
+
+
+def test_an_answer_says_what_it_rests_on(server: ServerProcess) -> None:
+    answer = send(server, clip(3, 4))
+    assert set(answer["verdict"]) == {
+        "outcome", "probability", "stranger_chance", "llr", "margin", "more_speech_s",
+    }  # fmt: skip
+    quality = answer["quality"]
+    assert quality["speech_s"] == answer["seconds"] <= quality["total_s"]
+    assert quality["two_voices"] is False
+    assert answer["liveness"] == "not checked"
+
+
+def test_a_short_clip_may_ask_and_may_not_enrol(server: ServerProcess, tmp_path: Path) -> None:
+    wave = decode(clip(4, 3))[RATE : 3 * RATE + RATE // 4]
+    short = record(tmp_path / "ast4@example.org-9.mp4", [wave], RATE)
+    assert send(server, short)["speaker_id"] == "ast4@example.org"
+    before = speakers(server)
+    refused = post(server, short, "new@example.org-0.mp4")
+    assert (refused.status_code, refused.json()["title"]) == (422, "TooShort")
+    assert "send at least 3.0 s" in refused.json()["detail"]
+    assert speakers(server) == before
+
+
+@pytest.mark.parametrize("kind", ["silence", "noise", "tone", "hum", "clicks"])
+def test_what_is_no_speech_neither_asks_nor_enrols(
+    server: ServerProcess, tmp_path: Path, kind: str
+) -> None:
+    rng = np.random.default_rng(1)
+    t = np.arange(5 * RATE) / RATE
+    wave = {
+        "silence": np.zeros(t.size),
+        "noise": 0.3 * rng.standard_normal(t.size),
+        "tone": 0.5 * np.sin(2 * np.pi * 440 * t),
+        "hum": sum(0.3 / k * np.sin(2 * np.pi * 50 * k * t) for k in (1, 2, 3, 5)),
+        "clicks": np.where(np.arange(t.size) % 4_000 < 20, 0.9, 0.0),
+    }[kind].astype(np.float32)
+    recording = record(tmp_path / "nobody@example.org-0.mp4", [wave], RATE)
+    before = speakers(server)
+    for fields in ({}, {"register": "False"}):
+        reply = post(server, recording, **fields)
+        assert (reply.status_code, reply.json()["title"]) == (422, "NoSpeech")
+    assert speakers(server) == before
+
+
+def test_a_voice_under_a_second_id_is_reported(server: ServerProcess) -> None:
+    answer = send(server, clip(5, 0), "again@example.org-0.mp4")
+    assert answer["decision"] == "registered"
+    assert answer["duplicate_of"] == "ast5@example.org"
+    assert answer["verdict"] is None
+
+
+def test_a_re_registration_says_if_it_is_the_voice_from_before(server: ServerProcess) -> None:
+    same = send(server, clip(6, 2), "ast6@example.org-2.mp4", re_register="True")
+    assert (same["decision"], same["matches_before"]) == ("re_registered", True)
+    other = send(server, clip(4, 0), "ast6@example.org-3.mp4", re_register="True")
+    assert (other["decision"], other["matches_before"]) == ("re_registered", False)
+
+
+def test_two_voices_in_one_recording_are_not_enrolled(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    waves = [decode(clip(1, 0)), decode(clip(3, 0))]
+    both = record(tmp_path / "both@example.org-0.mp4", [np.concatenate(waves)], RATE)
+    refused = post(server, both)
+    assert (refused.status_code, refused.json()["title"]) == (422, "TwoVoices")
+    assert send(server, both, register="False")["quality"]["two_voices"] is True
+
+
+def test_a_server_may_refuse_duplicates_and_choose_its_limits(tmp_path: Path) -> None:
+    flags = ("--refuse-duplicates", "--min-enrol-s", "1", "--max-fpir", "0.001")
+    with running_server(tmp_path / "gallery", *flags) as server:
+        send(server, clip(1, 0))
+        send(server, clip(6, 1))  # 2.2 s of speech
+        refused = post(server, clip(1, 0), "other@example.org-0.mp4")
+        assert (refused.status_code, refused.json()["title"]) == (409, "LikelyDuplicate")
+        assert speakers(server) == 2
