@@ -41,6 +41,8 @@ def export_run(name: str, folder: Path, *, speech: Path, cache: Path, shrinkage:
     settings = json.loads((run / "settings.json").read_text())
     network = settings["network"]
     network["stage_channels"] = tuple(network["stage_channels"])
+    if "stage_strides" in network:
+        network["stage_strides"] = tuple(map(tuple, network["stage_strides"]))
     model = build_network(NetworkSettings(**network))
     step, averaged = read_averaged(run)
     model.set_weights(averaged)

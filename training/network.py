@@ -20,7 +20,8 @@ class NetworkSettings:
     mels: int = 64
     embedding_size: int = 64
     stem_channels: int = 32
-    stage_channels: tuple[int, int] = (48, 96)  # each stage halves mels; the second, frames too
+    stage_channels: tuple[int, ...] = (48, 96)
+    stage_strides: tuple[tuple[int, int], ...] = ((1, 2), (2, 2))  # of frames and mels
     projection_units: int = 192  # a frame's row on its way into the recurrent layer
     recurrent_units: int = 192  # in each direction
     attention_units: int = 128
@@ -37,8 +38,8 @@ def build_network(settings: NetworkSettings = NetworkSettings()) -> keras.Model:
     x = layers.Reshape((-1, settings.mels, 1), name="image")(inputs)
     x = _convolution(x, settings.stem_channels, strides=(2, 2), name="stem")
     x = layers.ReLU(name="stem_relu")(x)
-    for number, channels in enumerate(settings.stage_channels, 1):
-        strides = (1, 2) if number == 1 else (2, 2)
+    stages = zip(settings.stage_channels, settings.stage_strides, strict=True)
+    for number, (channels, strides) in enumerate(stages, 1):
         x = _residual_block(x, channels, strides, name=f"stage{number}")
     x = layers.Reshape((-1, x.shape[2] * x.shape[3]), name="rows")(x)
     x = layers.Dense(settings.projection_units, use_bias=False, name="projection")(x)
