@@ -6,6 +6,7 @@ python -m evaluation trials LIST --audio-root DIR --crop-s 2 --noise-db 5
 python -m evaluation identify MANIFEST --audio-root DIR
 python -m evaluation report                    all dev lists; writes the docs' figures
 python -m evaluation calibrate                 scores that can be trusted; writes the calibration
+python -m evaluation gallery [FOLDER]          look-alikes, duplicates, poor enrolments
 python -m evaluation readme                    the examples of the docs, run again
 """
 
@@ -41,6 +42,10 @@ def main() -> int:
         from evaluation import calibrate
 
         return calibrate.run(arguments.speech)
+    if arguments.command == "gallery":
+        from evaluation import gallery_health
+
+        return gallery_health.run(arguments.folder, arguments.shown, arguments.json)
     if arguments.command == "readme":
         from evaluation import readme
 
@@ -90,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     for command in (trials, identify):
         _add_condition(command)
+    gallery = commands.add_parser("gallery", help="the health of a server's gallery")
+    gallery.add_argument("folder", type=Path, nargs="?", default=ROOT / "gallery")
+    gallery.add_argument("--shown", type=int, default=20, help="pairs shown (default: %(default)s)")
+    gallery.add_argument("--json", type=Path, help="write all of it here")
     calibrate = commands.add_parser("calibrate", help="fit likelihood ratios and thresholds on dev")
     for command in (trials, identify, report, calibrate):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech",

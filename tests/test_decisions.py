@@ -139,3 +139,24 @@ def test_a_server_may_refuse_duplicates_and_choose_its_limits(tmp_path: Path) ->
         refused = post(server, clip(1, 0), "other@example.org-0.mp4")
         assert (refused.status_code, refused.json()["title"]) == (409, "LikelyDuplicate")
         assert speakers(server) == 2
+
+
+def test_an_added_recording_joins_up_to_a_limit(tmp_path: Path) -> None:
+    with running_server(tmp_path / "gallery", "--max-recordings", "2") as server:
+        unknown = post(server, clip(1, 0), add="True")
+        assert (unknown.status_code, unknown.json()["title"]) == (409, "NotEnrolled")
+        send(server, clip(1, 0))
+        send(server, clip(2, 0))
+        before = send(server, clip(1, 2), register="False")
+        added = send(server, clip(1, 1), add="True")
+        assert (added["decision"], added["speaker_id"]) == ("recording_added", "ast1@example.org")
+        assert added["matches_before"] is True
+        assert send(server, clip(1, 2), register="False")["score"] > before["score"]
+        again = post(server, clip(1, 1), add="True")
+        assert (again.status_code, again.json()["title"]) == (409, "AlreadyEnrolled")
+        full = post(server, clip(1, 3), add="True")
+        assert (full.status_code, full.json()["title"]) == (409, "TooManyRecordings")
+        replaced = send(server, clip(1, 4), re_register="True")
+        assert replaced["decision"] == "re_registered"
+        stored = (tmp_path / "gallery" / "voice_gallery").glob("ast1*.npy")
+        assert [path.name for path in stored] == ["ast1%40example.org-4.npy"]

@@ -24,7 +24,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from utils.errors import AlreadyEnrolled, BadField, BadSpeakerId, NotEnrolled, NotReady
+from utils.errors import (
+    AlreadyEnrolled,
+    BadField,
+    BadSpeakerId,
+    NotEnrolled,
+    NotReady,
+    TooManyRecordings,
+)
 from utils.gallery import Candidate, Gallery
 from utils.gallery.files import MAX_FILE_BYTES, encode_embeddings
 from utils.scoring import EMBEDDING_SIZE, centroid, cosine_scores, top_candidates
@@ -982,3 +989,26 @@ def test_ten_thousand_speakers_open_and_are_searched_quickly(
         gallery.replace("speaker78", "0", rows(78), 1.0)
         assert len(gallery) == 10_019
         assert gallery.search(centroid(rows(78)), top=1)[0].speaker_id == "speaker78"
+
+
+def test_an_added_recording_answers_with_those_before_it(tmp_path: Path) -> None:
+    with Gallery(tmp_path, MODEL) as gallery, Gallery(tmp_path, MODEL) as other:
+        gallery.register("one", "0", rows(1), 2.0)
+        gallery.add("one", "1", rows(2), 3.0, most=2)
+        joint = centroid(np.vstack([rows(1), rows(2)]))
+        for each in (gallery, other):
+            (found,) = each.search(joint)
+            assert found.score == pytest.approx(1.0, abs=1e-6)
+            assert found.enrolled_s == 5.0
+        assert list(gallery.embeddings("one")) == ["one-0.npy", "one-1.npy"]
+        with pytest.raises(TooManyRecordings):
+            gallery.add("one", "2", rows(3), 1.0, most=2)
+        with pytest.raises(AlreadyEnrolled):
+            gallery.add("one", "1", rows(3), 1.0, most=9)
+        with pytest.raises(NotEnrolled):
+            gallery.add("two", "0", rows(3), 1.0, most=9)
+        assert len(gallery.recordings("one")) == 2
+    with Gallery(tmp_path, MODEL) as gallery:
+        assert gallery.search(joint)[0].score == pytest.approx(1.0, abs=1e-6)
+        gallery.delete("one")
+        assert len(gallery) == 0

@@ -34,6 +34,7 @@ FILE = "calibration.json"
 SHORTEST_S = 0.5  # durations are taken as no shorter
 UNKNOWN_S = 5.0  # what is taken where nobody knows how much speech was enrolled
 MOST_S = 60.0  # more speech than that is not asked for
+SAME_VOICE = 1e-4  # of strangers, who come so near: two IDs as near are taken for one voice
 LEVEL_SPEAKERS = 64  # of a gallery that its level is taken from
 
 
@@ -145,13 +146,18 @@ class Calibration:
         return ratios
 
     def level(self, centroids: Rows) -> float:
-        """Of a gallery's enrolled speakers, (n, 64): see `StrangerModel`."""
+        """Of a gallery's enrolled speakers, (n, 64): see `StrangerModel`.
+
+        One voice under two IDs says nothing about strangers, so such pairs are left out.
+        """
         if len(centroids) < 3:
             return 0.0
         statistics = self.statistics(centroids)
         scores = self.scores((centroids @ centroids.T).astype(np.float64), statistics, statistics)
         np.fill_diagonal(scores, -np.inf)
-        return self.strangers.level(scores.max(axis=1))
+        best = scores.max(axis=1)
+        same = self.strangers.threshold(SAME_VOICE, len(centroids))
+        return self.strangers.level(best[best < same])
 
     def more_speech_s(
         self, score: float, wanted: float, probe_s: float, enrolled_s: float

@@ -8,7 +8,7 @@
         BadAudio              422  NotDecodable, NoAudioTrack, TooLong, TooSlow, TooShort, NoSpeech,
                                    Clipped, TooNoisy, TwoVoices
         GalleryError          409  AlreadyEnrolled, NotEnrolled, EmptyGallery,
-                                   LikelyDuplicate
+                                   LikelyDuplicate, TooManyRecordings
         NotReady              503
 
 `web` answers each with the status beside it. Every message is a sentence that says what was
@@ -163,6 +163,16 @@ class LikelyDuplicate(GalleryError):
         super().__init__(
             "This voice is enrolled already under another speaker ID; delete that one first, or "
             "identify with register=False."
+        )
+
+
+class TooManyRecordings(GalleryError):
+    """A speaker has as many enrolment recordings as this server keeps."""
+
+    def __init__(self, n_recordings: int) -> None:
+        super().__init__(
+            f"{n_recordings} recordings of this speaker are enrolled, and no more are kept; "
+            "replace them with re_register=True."
         )
 
 

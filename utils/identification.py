@@ -35,7 +35,7 @@ from utils.scoring import centroid
 from utils.speaker_id import RecordingName
 from utils.speech import Mask, SpeechDetector
 
-Decision = Literal["registered", "re_registered", "identified"]
+Decision = Literal["registered", "re_registered", "recording_added", "identified"]
 
 N_CANDIDATES = 5
 
@@ -47,10 +47,13 @@ class Policy:
     max_fpir: float = 0.01  # of strangers, those who may be taken for somebody
     refuse_duplicates: bool = False  # a voice that is enrolled under another ID
     refuse_two_voices: bool = True  # an enrolment in which two people speak
+    max_recordings: int = 5  # of a speaker, that answer together
 
     def __post_init__(self) -> None:
         if not 0.0 < self.max_fpir < 1.0:
             raise ValueError(f"max_fpir must be between 0 and 1, got {self.max_fpir}")
+        if self.max_recordings < 1:
+            raise ValueError(f"max_recordings must be 1 or more, got {self.max_recordings}")
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ class Answer:
     duplicate_of: str | None
     """Of a registration: another ID under which this voice is enrolled already."""
     matches_before: bool | None
-    """Of a re-registration: whether this voice is more likely the one that was enrolled than
-    another."""
+    """Of a re-registration or an added recording: whether this voice is more likely the one that
+    was enrolled than another."""
     timings_ms: dict[str, float]
 
 
@@ -98,11 +101,13 @@ class Identifier:
         *,
         re_register: bool = False,
         register: bool = True,
+        add: bool = False,
     ) -> Answer:
         """Enrols the recording's speaker, or finds the nearest one that is enrolled.
 
         An unknown ID is enrolled (unless `register` is false); with `re_register` this recording
-        replaces all that is enrolled under the ID; otherwise the whole gallery is searched.
+        replaces all that is enrolled under the ID, with `add` it joins that; otherwise the whole
+        gallery is searched.
         When this returns, what was enrolled is durable.
 
         Raises:
@@ -110,11 +115,12 @@ class Identifier:
             TooLarge: it has more bytes than the limits allow.
             EmptyGallery: `register` is false and nobody is enrolled.
             LikelyDuplicate: the policy refuses a voice that is enrolled under another ID.
+            NotEnrolled, AlreadyEnrolled, TooManyRecordings: the recording cannot be added.
         """
         clock = _Clock()
         speaker_id = recording.speaker_id
         with clock.stage("gallery"):
-            enrols = register and (re_register or speaker_id not in self.gallery)
+            enrols = register and (add or re_register or speaker_id not in self.gallery)
         embeddings, quality, of_two = self._hear(source, enrols, clock)
         probe = centroid(embeddings)
         with clock.stage("search"):
@@ -129,7 +135,7 @@ class Identifier:
                 duplicate_of = _other_speaker(nearest, verdict, speaker_id)
                 if duplicate_of and self.policy.refuse_duplicates:
                     raise LikelyDuplicate
-                decision = self._enrol(recording, embeddings, quality.speech_s, re_register)
+                decision = self._enrol(recording, embeddings, quality.speech_s, re_register, add)
                 nearest = self.gallery.search(probe, top=N_CANDIDATES)
         if not nearest:
             raise EmptyGallery("Nobody is enrolled yet; register a speaker first.")
@@ -142,7 +148,7 @@ class Identifier:
             quality=quality,
             has_two_voices=of_two,
             duplicate_of=duplicate_of if decision != "identified" else None,
-            matches_before=matches if decision == "re_registered" else None,
+            matches_before=matches if decision != "identified" else None,
             timings_ms=clock.timings_ms(),
         )
 
@@ -201,9 +207,17 @@ class Identifier:
         return verdict.llr > 0.0
 
     def _enrol(
-        self, recording: RecordingName, embeddings: Array, speech_s: float, re_register: bool
+        self,
+        recording: RecordingName,
+        embeddings: Array,
+        speech_s: float,
+        re_register: bool,
+        add: bool,
     ) -> Decision:
-        speaker_id = recording.speaker_id
+        speaker_id, most = recording.speaker_id, self.policy.max_recordings
+        if add:
+            self.gallery.add(speaker_id, recording.number, embeddings, speech_s, most)
+            return "recording_added"
         if re_register and speaker_id in self.gallery:
             self.gallery.replace(speaker_id, recording.number, embeddings, speech_s)
             return "re_registered"

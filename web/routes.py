@@ -42,7 +42,11 @@ def make_routes(identifier: Identifier, upload_roots: Sequence[Path]) -> Bluepri
             raise BadField("path_dir is missing; say in which folder the recording lies, or send "
                            "the recording itself as `file`.")  # fmt: skip
         answer = identifier.answer(
-            source, recording, re_register=fields.re_register, register=fields.register_
+            source,
+            recording,
+            re_register=fields.re_register,
+            register=fields.register_,
+            add=fields.add,
         )
         _log_decision(answer)
         return answer_json(answer)

@@ -28,6 +28,7 @@ class IdentificationFields(BaseModel):
     path_dir: str | None = None
     re_register: Flag = False
     register_: Flag = Field(True, alias="register")
+    add: Flag = False
 
 
 def read_fields(request: Request) -> tuple[IdentificationFields, FileStorage | None]:

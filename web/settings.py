@@ -39,12 +39,13 @@ class Settings:
     max_fpir: float = 0.01
     refuse_duplicates: bool = False
     enrol_two_voices: bool = False
+    max_recordings: int = 5
     stop_s: float = 30.0
     development: bool = False
 
     def __post_init__(self) -> None:
         positive = ("processes", "threads", "engine_threads", "max_mb", "max_seconds",
-                    "max_decode_s", "stop_s")  # fmt: skip
+                    "max_decode_s", "max_recordings", "stop_s")  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
@@ -78,6 +79,7 @@ class Settings:
             max_fpir=self.max_fpir,
             refuse_duplicates=self.refuse_duplicates,
             refuse_two_voices=not self.enrol_two_voices,
+            max_recordings=self.max_recordings,
         )
 
 
@@ -187,6 +189,12 @@ def _parser() -> configargparse.ArgumentParser:
         "--enrol-two-voices",
         action="store_true",
         help="enrol recordings in which two people seem to speak, too",
+    )
+    add(
+        "--max-recordings",
+        type=int,
+        default=default.max_recordings,
+        help="enrolment recordings of a speaker that answer together",
     )
     add(
         "--stop-s",

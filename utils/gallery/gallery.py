@@ -20,7 +20,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -129,6 +129,27 @@ class Gallery:
         with self._writing() as writer:
             writer.replace(speaker_id, number, data, speech_s)
 
+    def add(
+        self, speaker_id: str, number: str, embeddings: np.ndarray, speech_s: float, most: int
+    ) -> None:
+        """Lets a recording answer together with those that are enrolled of a speaker.
+
+        The speaker's centroid is of the segments of all, each of unit length.
+
+        Args:
+            most: recordings that a speaker may have.
+
+        Raises:
+            NotEnrolled: the speaker is not enrolled.
+            AlreadyEnrolled: there is a recording of this number.
+            TooManyRecordings: there are `most` already.
+            BadSpeakerId, BadField, NotReady, ValueError: as `register`.
+        """
+        speaker_id = check_speaker_id(speaker_id)
+        data = files.encode_embeddings(embeddings)
+        with self._writing() as writer:
+            writer.add(speaker_id, number, data, speech_s, most)
+
     def delete(self, speaker_id: str) -> None:
         """Removes all recordings of a speaker, those of other networks and broken ones too.
 
@@ -181,6 +202,21 @@ class Gallery:
         """What is known of a speaker's recordings, by file name; none of an unknown one."""
         speaker_id = check_speaker_id(speaker_id)
         return self._read(lambda view: view.recordings(speaker_id))
+
+    def embeddings(self, speaker_id: str) -> dict[str, np.ndarray]:
+        """What is in the files of a speaker, by file name: float32 (segments, 64) each.
+
+        Files of other networks, and those that cannot be read, are left out.
+        """
+        found = {}
+        for recording in self.recordings(speaker_id):
+            if recording.model_id == self._model_id:
+                with suppress(OSError, ValueError):
+                    stored = files.read_recording(
+                        self._folder / "voice_gallery", recording.file_name
+                    )
+                    found[recording.file_name] = stored.embeddings
+        return found
 
     def close(self) -> None:
         """Lets the index go. The gallery is not to be used after it."""

@@ -1,6 +1,7 @@
 """What changes the gallery, in an order that a kill or a power cut cannot spoil.
 
     enrol     file beside, fsync, rename, fsync the folder, commit the index
+    add       as enrol
     replace   file beside, fsync, commit the intent, rename, unlink the old ones, fsync, commit
     delete    commit the intent, unlink, fsync the folder, commit
 
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from utils.errors import AlreadyEnrolled, NotEnrolled, NotReady
+from utils.errors import AlreadyEnrolled, NotEnrolled, NotReady, TooManyRecordings
 from utils.gallery import files
 from utils.gallery.files import FileStat, Skipped, StoredFile
 from utils.gallery.index import Entry, Index, Intent, Recording
@@ -87,11 +88,41 @@ class Writer:
         if known:  # by another network
             self.replace(speaker_id, number, data, speech_s)
             return
+        self._put_beside([], recording, speaker_id, data)
+
+    def add(self, speaker_id: str, number: str, data: bytes, speech_s: float, most: int) -> None:
+        """Puts a recording beside those that are enrolled of a speaker.
+
+        Raises:
+            NotEnrolled: this network knows no such speaker.
+            AlreadyEnrolled: there is a recording of this number.
+            TooManyRecordings: there are `most` already.
+            OSError, sqlite3.Error: the disk does not take it; nothing is changed.
+        """
+        recording = self._describe(speaker_id, number, data, speech_s)
+        if os.path.lexists(self._files / recording.file_name):
+            self._take_in_folder({})  # if somebody copied it in, then it is enrolled
+        known = self._index.recordings(speaker_id)
+        ours = [one for one in known if one.model_id == self._model_id]
+        if not ours:
+            raise NotEnrolled(f"{speaker_id} is not enrolled; register a first recording.")
+        if os.path.lexists(self._files / recording.file_name):
+            raise AlreadyEnrolled(
+                f"{speaker_id} has a recording {number} already; give this one another number."
+            )
+        if len(ours) >= most:
+            raise TooManyRecordings(len(ours))
+        self._put_beside(known, recording, speaker_id, data)
+
+    def _put_beside(
+        self, known: list[Recording], recording: Recording, speaker_id: str, data: bytes
+    ) -> None:
+        """Writes a new file, and tells the index of it and of those that are known."""
         with self._marked():
             temporary = files.write_temporary(self._files, data)
             try:
                 files.put_in_place(self._files, temporary, recording.file_name)
-                self._commit(speaker_id, recording)
+                self._commit(speaker_id, [*known, recording])
             except BaseException:
                 waits = (self._files / temporary).exists()
                 files.remove_files(self._files, [temporary if waits else recording.file_name])
@@ -140,12 +171,12 @@ class Writer:
             self._read_back(intent.recording)
         others = [one for one in files.speaker_files(self._files, intent.speaker_id) if one != keep]
         files.remove_files(self._files, others)
-        self._commit(intent.speaker_id, intent.recording)
+        self._commit(intent.speaker_id, [intent.recording] if intent.recording else [])
 
-    def _commit(self, speaker_id: str, recording: Recording | None) -> None:
-        """Tells the index that this is all there is of a speaker."""
+    def _commit(self, speaker_id: str, recordings: list[Recording]) -> None:
+        """Tells the index that these are all there are of a speaker."""
         entries = []
-        if recording:
+        for recording in recordings:
             stored = self._read_back(recording)
             entries.append(Entry(recording, stored.stat, stored.embeddings))
         with self._index.transaction():

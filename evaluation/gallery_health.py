@@ -1,0 +1,168 @@
+"""The state of a gallery: who is enrolled how well, and who may be taken for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.files import write_json
+from utils.calibration import Calibration, CohortStatistics, load_calibration
+from utils.embedding import BEST_MODEL, ModelFiles
+from utils.gallery import Gallery, Snapshot
+from utils.quality import QualityRules, two_voices
+from utils.scoring import centroid
+
+BLOCK = 256  # speakers that are compared with all others at once
+SHOWN = 20  # lines of a table
+DUPLICATE_CHANCE = 0.001  # of strangers, who come as near to anybody here: nearer may be one person
+
+
+def run(folder: Path, shown: int, json_path: Path | None) -> int:
+    """`python -m evaluation gallery`: prints what an operator should look at.
+
+    Raises:
+        SystemExit: there is no gallery in the folder.
+    """
+    if not (folder / "voice_gallery").is_dir():
+        raise SystemExit(
+            f"{folder}: no voice_gallery/ in it; give the folder of a server's gallery"
+        )
+    model_id = ModelFiles(BEST_MODEL).model_id
+    with Gallery(folder, model_id) as gallery:
+        found = health(gallery, load_calibration(BEST_MODEL, model_id), shown)
+    for line in lines(found):
+        print(line)
+    if json_path:
+        write_json(json_path, found)
+    return 0
+
+
+def health(gallery: Gallery, calibration: Calibration, shown: int = SHOWN) -> dict[str, Any]:
+    """What `run` prints, as names and numbers."""
+    now = gallery.snapshot()
+    least_s = QualityRules.min_enrol_s
+    unlike, of_two, recordings, speech_s = [], [], 0, 0.0
+    for speaker_id in sorted(now.ids[: now.count]):
+        files = gallery.embeddings(speaker_id)
+        recordings += len(files)
+        speech_s += now.enrolled_s(speaker_id) or 0.0
+        of_two += [name for name, rows in files.items() if two_voices(rows)]
+        if len(files) > 1:
+            centroids = np.stack([centroid(rows) for rows in files.values()])
+            cosine = float((centroids @ centroids.T).min())
+            if _llr(calibration, centroids) < 0.0:
+                unlike.append({"speaker_id": speaker_id, "cosine": round(cosine, 3)})
+    pairs = nearest_pairs(now, calibration, shown)
+    return {
+        "speakers": now.count,
+        "recordings": recordings,
+        "speech_s": round(speech_s, 1),
+        "look_alikes": pairs,
+        "likely_duplicates": [each for each in pairs if each["chance"] <= DUPLICATE_CHANCE],
+        "recordings_unlike_each_other": unlike,
+        "two_voices": of_two,
+        "little_speech": [
+            {"speaker_id": one, "speech_s": round(seconds, 2)}
+            for one, seconds in zip(now.ids, now.seconds[: now.count], strict=False)
+            if seconds is not None and seconds < least_s
+        ],
+        "unknown_speech": now.seconds[: now.count].count(None),
+        "files_that_take_no_part": [
+            {"file": each.file_name, "why": each.reason} for each in gallery.skipped
+        ],
+    }
+
+
+def nearest_pairs(now: Snapshot, calibration: Calibration, most: int) -> list[dict[str, Any]]:
+    """The speakers who are nearest to each other, by score (AS-norm), nearest first.
+
+    `chance` is the share of strangers who would come as near to anybody in a gallery of this size.
+    """
+    if now.count < 2:
+        return []
+    found = []
+    for score, cosine, one, other in _pairs(now, calibration, most):
+        chance = calibration.strangers.share(score, now.count)
+        names = sorted((now.ids[one], now.ids[other]))
+        found.append(
+            {"speaker_ids": names, "cosine": round(cosine, 3), "chance": float(f"{chance:.3g}")}
+        )
+    return found
+
+
+def _pairs(
+    now: Snapshot, calibration: Calibration, most: int
+) -> Iterator[tuple[float, float, int, int]]:
+    """Score, cosine and rows of the nearest pairs, in bounded memory."""
+    rows = now.centroids
+    blocks = range(0, now.count, BLOCK)
+    each = [calibration.statistics(rows[first : first + BLOCK]) for first in blocks]
+    statistics = CohortStatistics(
+        np.concatenate([one.mean for one in each]), np.concatenate([one.spread for one in each])
+    )
+    best: list[tuple[float, float, int, int]] = []
+    for first in blocks:
+        block = slice(first, first + BLOCK)
+        of_block = CohortStatistics(statistics.mean[block], statistics.spread[block])
+        cosines = (rows[block] @ rows.T).astype(np.float64)
+        scores = calibration.scores(cosines, of_block, statistics)
+        scores[np.tril_indices(len(scores), first, now.count)] = -np.inf  # each pair once
+        top = np.argpartition(scores, -min(most, scores.size), axis=None)[-most:]
+        for place in top.tolist():
+            one, other = divmod(place, now.count)
+            if np.isfinite(scores[one, other]):
+                pair = (float(scores[one, other]), float(cosines[one, other]), first + one, other)
+                best.append(pair)
+        best = sorted(best, reverse=True)[:most]
+    yield from best
+
+
+def _llr(calibration: Calibration, centroids: np.ndarray) -> float:
+    """The least likelihood ratio between recordings of one speaker."""
+    statistics = calibration.statistics(centroids)
+    scores = calibration.scores((centroids @ centroids.T).astype(float), statistics, statistics)
+    seconds = np.full(scores.shape, QualityRules.min_enrol_s)
+    return float(calibration.llr(scores, seconds, seconds).min())
+
+
+def lines(found: dict[str, Any]) -> Iterator[str]:
+    """The report as text."""
+    yield (
+        f"{found['speakers']} speakers, {found['recordings']} recordings, "
+        f"{found['speech_s']:.0f} s of speech"
+    )
+    yield from _table(
+        "likely duplicates: one person under two IDs?",
+        [f"{each['cosine']:.3f}  {'  '.join(each['speaker_ids'])}"
+         for each in found["likely_duplicates"]],
+    )  # fmt: skip
+    yield from _table(
+        "look-alikes: cosine, share of strangers who come as near to anybody here",
+        [f"{each['cosine']:.3f}  {each['chance']:8.2g}  {'  '.join(each['speaker_ids'])}"
+         for each in found["look_alikes"]],
+    )  # fmt: skip
+    yield from _table(
+        "recordings of one ID that are more likely of two people",
+        [f"{each['cosine']:.3f}  {each['speaker_id']}"
+         for each in found["recordings_unlike_each_other"]],
+    )  # fmt: skip
+    yield from _table("two voices in one recording", found["two_voices"])
+    yield from _table(
+        f"less than {QualityRules.min_enrol_s:.0f} s of speech",
+        [f"{each['speech_s']:5.2f}  {each['speaker_id']}" for each in found["little_speech"]],
+    )
+    if found["unknown_speech"]:
+        yield f"\n{found['unknown_speech']} speakers were copied in: nobody counted their speech"
+    yield from _table(
+        "files that take no part",
+        [f"{each['file']}: {each['why']}" for each in found["files_that_take_no_part"]],
+    )
+
+
+def _table(title: str, rows: list[str]) -> Iterator[str]:
+    yield f"\n{title}: {len(rows) or 'none'}"
+    for row in rows:
+        yield f"  {row}"
