@@ -39,8 +39,12 @@ def main() -> int:
 
         return report.run(arguments.speech, arguments.systems, arguments.conditions)
     if arguments.command == "calibrate":
-        from evaluation import calibrate
+        from evaluation import calibrate, own_calibration
 
+        if arguments.mine:
+            return own_calibration.run(
+                arguments.mine, arguments.output, arguments.picture, arguments.max_fpir
+            )
         return calibrate.run(arguments.speech)
     if arguments.command == "gallery":
         from evaluation import gallery_health
@@ -100,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     gallery.add_argument("--shown", type=int, default=20, help="pairs shown (default: %(default)s)")
     gallery.add_argument("--json", type=Path, help="write all of it here")
     calibrate = commands.add_parser("calibrate", help="fit likelihood ratios and thresholds on dev")
+    add = calibrate.add_argument
+    add("--mine", type=Path, metavar="FOLDER", help="on your own recordings, a folder per speaker")
+    add("--output", type=Path, default=ROOT / "out" / "calibration.json", help="with --mine")
+    add("--picture", type=Path, default=ROOT / "out" / "calibration.png", help="with --mine")
+    add("--max-fpir", type=float, default=0.01, help="with --mine: what is drawn and said")
     for command in (trials, identify, report, calibrate):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech",
                              help="the corpus folder, with the peers' teachers.py")  # fmt: skip

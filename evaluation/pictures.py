@@ -36,6 +36,18 @@ def draw_confusion(confusion: dict[str, dict[str, int]], title: str, path: Path)
     _save(figure, path)
 
 
+def draw_scores(target: Scores, impostor: Scores, threshold: float, path: Path) -> None:
+    """Writes how two kinds of trials score, with the threshold, as a PNG."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    bins = np.linspace(min(impostor.min(), target.min()), max(target.max(), threshold), 50).tolist()
+    for scores, name in ((impostor, "two voices"), (target, "one voice")):
+        axes.hist(scores, bins=bins, density=True, alpha=0.6, label=name)
+    axes.axvline(threshold, color="black", linestyle="--", label="threshold")
+    axes.set(xlabel="score (AS-norm)", ylabel="density")
+    axes.legend()
+    _save(figure, path)
+
+
 Curves = Mapping[str, tuple[Scores, Scores]]
 """False-alarm and miss rates by the name in the legend; for identification FPIR and FNIR."""
 

@@ -157,7 +157,7 @@ def test_the_fit_finds_the_line_that_made_the_scores() -> None:
 
 
 def test_the_calibration_of_another_network_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(NotReady, match="training cohort"):
+    with pytest.raises(NotReady, match="evaluation calibrate"):
         load_calibration(BEST_MODEL, "0123456789abcdef")
     with pytest.raises(NotReady, match="missing"):
         load_calibration(tmp_path, "0123456789abcdef")

@@ -187,29 +187,38 @@ def shortness(probe_s: npt.ArrayLike, enrolled_s: npt.ArrayLike) -> Floats:
     return logarithm
 
 
-def load_calibration(folder: Path, model_id: str) -> Calibration:
+def load_calibration(folder: Path, model_id: str, own: Path | None = None) -> Calibration:
     """Reads the calibration of a network.
+
+    Args:
+        folder: holds the cohort, and the shipped calibration.
+        own: another calibration file, which an operator fitted.
 
     Raises:
         NotReady: it is missing, altered, or of another network.
     """
+    path = own or folder / FILE
     try:
-        document = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
         content = (folder / document["cohort"]["name"]).read_bytes()
     except FileNotFoundError as error:
         raise NotReady(
             f"{error.filename} is missing; restore best_model/ from the repository, or make it "
             "with `python -m training cohort` and `python -m evaluation calibrate`."
         ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotReady(
+            f"{path} is no calibration; make it with `python -m evaluation calibrate`."
+        ) from error
     if document["model_id"] != model_id:
         raise NotReady(
-            f"{folder / FILE} is for the network {document['model_id']}, and {model_id} is served; "
-            "run `python -m training cohort` and `python -m evaluation calibrate`."
+            f"{path} is for the network {document['model_id']}, and {model_id} is served; "
+            "run `python -m evaluation calibrate` again."
         )
     if hashlib.sha256(content).hexdigest() != document["cohort"]["sha256"]:
         raise NotReady(
-            f"{folder / document['cohort']['name']} is not what {FILE} was fitted with; restore "
-            "both from the repository."
+            f"{folder / document['cohort']['name']} is not what {path.name} was fitted with; "
+            "restore both from the repository."
         )
     strangers = document["strangers"]
     return Calibration(

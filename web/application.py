@@ -23,7 +23,7 @@ def check(settings: Settings) -> None:
         NotReady: the network's files or the gallery cannot be opened.
     """
     model_id = ModelFiles(BEST_MODEL).model_id
-    load_calibration(BEST_MODEL, model_id)
+    load_calibration(BEST_MODEL, model_id, settings.calibration)
     Gallery(settings.gallery, model_id).close()
 
 
@@ -41,7 +41,7 @@ def create_app(settings: Settings) -> Flask:
         engine,
         gallery,
         SpeechDetector(),
-        load_calibration(BEST_MODEL, engine.model_id),
+        load_calibration(BEST_MODEL, engine.model_id, settings.calibration),
         settings.audio_limits,
         settings.quality_rules,
         settings.policy,

@@ -40,6 +40,7 @@ class Settings:
     refuse_duplicates: bool = False
     enrol_two_voices: bool = False
     max_recordings: int = 5
+    calibration: Path | None = None
     stop_s: float = 30.0
     development: bool = False
 
@@ -195,6 +196,12 @@ def _parser() -> configargparse.ArgumentParser:
         type=int,
         default=default.max_recordings,
         help="enrolment recordings of a speaker that answer together",
+    )
+    add(
+        "--calibration",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="calibration fitted on your own recordings (default: the shipped one)",
     )
     add(
         "--stop-s",
