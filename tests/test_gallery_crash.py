@@ -91,6 +91,8 @@ def after(change: Change, state: State) -> State:
     method, _, number, seed = change
     if method == "delete":
         return {}
+    if method == "add":
+        return {number: seed, **state} if state else state
     return state if method == "register" and state else {number: seed}
 
 
@@ -99,6 +101,8 @@ def carry_out(gallery: Gallery, change: Change) -> None:
     try:
         if method == "delete":
             gallery.delete(speaker_id)
+        elif method == "add":
+            gallery.add(speaker_id, number, rows(seed), 1.0, most=9)
         else:
             getattr(gallery, method)(speaker_id, number, rows(seed), 1.0)
     except (AlreadyEnrolled, NotEnrolled):
@@ -121,7 +125,7 @@ def change_without_end(folder: Path, pipe: Connection, ids: list[str], seed: int
     random = Random(seed)
     with Gallery(folder, MODEL) as gallery:
         while True:
-            method = random.choice(["register", "replace", "replace", "delete"])
+            method = random.choice(["register", "add", "replace", "replace", "delete"])
             speaker_id, number = random.choice(ids), str(random.randrange(3))
             change = (method, speaker_id, number, random.randrange(200))
             pipe.send(change)
@@ -380,6 +384,8 @@ STATES: dict[str, State] = {
     [
         ("register", "new", "0"),
         ("register", "새" * 60, "0"),
+        ("add", "hong", "9"),
+        ("add", LONG_ID, "7"),
         ("replace", "hong", "1"),
         ("replace", "hong", "9"),
         ("replace", LONG_ID, "0"),
@@ -410,13 +416,14 @@ def test_a_recovery_may_be_killed_too(method: str, number: str) -> None:
     ("change", "order"),
     [
         (("register", "new", "0", 9), "fsync replace fsync COMMIT"),
+        (("add", "hong", "9", 9), "fsync replace fsync COMMIT"),
         (
             ("replace", "hong", "1", 9),
             "fsync fsync COMMIT replace fsync unlink unlink fsync COMMIT",
         ),
         (("delete", "hong", "", 0), "COMMIT unlink unlink unlink fsync COMMIT"),
     ],
-    ids=["register", "replace", "delete"],
+    ids=["register", "add", "replace", "delete"],
 )
 def test_each_step_is_on_the_disk_before_the_next(
     tmp_path: Path, change: Change, order: str
