@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import wave as wave_module
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,15 @@ import requests
 from evaluation.server import ServerProcess, running_server
 from tests.conftest import DATA
 from tests.media import record
+from tests.test_quality import NOT_SPEECH, at_level
 from utils.audio import decode
+from utils.calibration import load_calibration
+from utils.embedding import BEST_MODEL, load_engine
+from utils.errors import NoSpeech, TooShort
+from utils.gallery import Gallery
+from utils.identification import Identifier
+from utils.speaker_id import RecordingName
+from utils.speech import SpeechDetector
 
 RATE = 16_000
 SPEAKERS = range(1, 7)
@@ -160,3 +170,59 @@ def test_an_added_recording_joins_up_to_a_limit(tmp_path: Path) -> None:
         assert replaced["decision"] == "re_registered"
         stored = (tmp_path / "gallery" / "voice_gallery").glob("ast1*.npy")
         assert [path.name for path in stored] == ["ast1%40example.org-4.npy"]
+
+
+@pytest.fixture
+def identifier(tmp_path: Path) -> Iterator[Identifier]:
+    """Knows one of the sample voices, without a server before it."""
+    engine = load_engine("onnx")
+    calibration = load_calibration(BEST_MODEL, engine.model_id)
+    with Gallery(tmp_path / "gallery", engine.model_id) as gallery:
+        identifier = Identifier(engine, gallery, SpeechDetector(), calibration)
+        identifier.answer(clip(1, 0), RecordingName("one", "0"))
+        yield identifier
+
+
+def test_of_a_hundred_clips_that_are_no_speech_none_is_answered(identifier: Identifier) -> None:
+    t = np.arange(3 * RATE) / RATE
+    clips = [
+        at_level(NOT_SPEECH[kind](t, np.random.default_rng(seed)), dbfs).astype(np.float32)
+        for seed, dbfs in enumerate((-50.0, -40.0, -30.0, -25.0, -20.0, -15.0, -10.0, -6.0, -3.0))
+        for kind in NOT_SPEECH
+    ]
+    assert len(clips) >= 100
+    for wave in clips:
+        for register in (True, False):
+            with pytest.raises(NoSpeech):
+                identifier.answer(wav(wave), RecordingName("new", "0"), register=register)
+    assert identifier.gallery.speaker_ids() == ["one"]
+
+
+def test_of_a_hundred_clips_below_the_limits_none_is_answered_or_enrolled(
+    identifier: Identifier,
+) -> None:
+    waves = [decode(clip(speaker, number)) for speaker in range(1, 8) for number in range(5)]
+    rng = np.random.default_rng(4)
+    for number in range(100):
+        wave = waves[number % len(waves)]
+        size = int(rng.uniform(0.2, 0.95) * RATE)
+        start = int(rng.integers(wave.size - 3 * RATE))
+        part = wav(wave[start : start + size])
+        for register in (True, False):
+            with pytest.raises((TooShort, NoSpeech)):
+                identifier.answer(part, RecordingName("new", "0"), register=register)
+        longer = wav(wave[start : start + size + 2 * RATE])
+        with pytest.raises((TooShort, NoSpeech)):
+            identifier.answer(longer, RecordingName("new", "0"))
+    assert identifier.gallery.speaker_ids() == ["one"]
+
+
+def wav(wave: np.ndarray) -> bytes:
+    """A RIFF file of 16 bits, 16 kHz, mono."""
+    held = io.BytesIO()
+    with wave_module.open(held, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.clip(wave * 32_767.0, -32_768, 32_767).astype("<i2").tobytes())
+    return held.getvalue()
