@@ -53,6 +53,7 @@ class SpeakerClient:
         upload: bool = True,
         re_register: bool = False,
         register: bool = True,
+        add: bool = False,
     ) -> dict[str, Any]:
         """Sends one recording, named `<speaker ID>-<number>.mp4`.
 
@@ -61,10 +62,11 @@ class SpeakerClient:
                 open under one of its upload roots.
             re_register: replace what is enrolled under this ID with this recording.
             register: whether an ID that is not known yet is enrolled.
+            add: let this recording join those that are enrolled under its ID.
 
         Returns:
-            The server's answer: "100001", speaker_id, decision, score, candidates, seconds,
-            timings_ms.
+            The server's answer: "100001", speaker_id, decision, score, candidates, verdict,
+            quality, and more.
 
         Raises:
             RequestFailed: the server answered with an error or not at all.
@@ -75,6 +77,7 @@ class SpeakerClient:
             "ip_address": self.url,
             "re_register": str(re_register),
             "register": str(register),
+            "add": str(add),
         }
         if not upload:
             fields["path_dir"] = str(recording.parent.resolve())
@@ -114,6 +117,7 @@ def main() -> int:
                     upload=not arguments.path,
                     re_register=arguments.re_register,
                     register=not arguments.ask_only,
+                    add=arguments.add,
                 )
             except (RequestFailed, OSError) as error:
                 failures += 1
@@ -132,7 +136,9 @@ def _as_json(recording: Path, answer: dict[str, Any]) -> str:
 def _as_text(answer: dict[str, Any]) -> str:
     line = json.dumps({"100001": answer["100001"]}, ensure_ascii=False)
     total_ms = answer["timings_ms"]["total"]
-    return f"{line}  {answer['decision']}, score {answer['score']:.3f}, {total_ms:.1f} ms"
+    verdict = answer["verdict"]
+    said = f", {verdict['outcome']}, probability {verdict['probability']:.2f}" if verdict else ""
+    return f"{line}  {answer['decision']}{said}, score {answer['score']:.3f}, {total_ms:.1f} ms"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -145,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--server", default=SERVER, help="default: %(default)s")
     parser.add_argument(
         "--re-register", action="store_true", help="replace what is enrolled under this ID"
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="let this recording join those under its ID"
     )
     parser.add_argument(
         "--ask-only", action="store_true", help="only identify: enrol nobody who is not known"
