@@ -23,7 +23,7 @@ LARGEST_SHARE = 0.8  # of a set's speakers; the others are the strangers
 SHARES = np.array([0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001])  # of strangers, that are fitted
 QUANTILE = 0.85
 PRIOR_SPEAKERS = 4.0
-TOO_MANY = 2.0  # how much worse it is to name more strangers than asked than to name fewer
+TOO_MANY = 4.0  # how much worse it is to name more strangers than asked than to name fewer
 ASKED = (0.05, 0.01, 0.001)
 BOOTSTRAP = 1_000
 

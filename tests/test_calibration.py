@@ -181,11 +181,11 @@ def test_the_reported_costs_and_rates_are_within_their_bars() -> None:
     assert llr["cllr"] <= 1.1 * llr["min_cllr"]
     assert llr["act_dcf_p01"] <= 1.15 * llr["min_dcf_p01"]
     assert llr["act_dcf_p05"] <= 1.15 * llr["min_dcf_p05"]
-    for rows in report["fpir"].values():
-        assert {10, 100} <= {row["speakers"] for row in rows}
-        for row in rows:
-            for asked in row["asked"]:
-                assert asked["interval"][0] <= 1.5 * asked["fpir"]
-                assert asked["obtained"] <= 4.0 * asked["fpir"]
-        mixed = [row for row in rows if row["set"] == "mixed"]
-        assert all(row["searches"] >= 3_000 for row in mixed)
+    cells = [
+        (row, asked) for rows in report["fpir"].values() for row in rows for asked in row["asked"]
+    ]
+    assert {10, 100} <= {row["speakers"] for row, _ in cells}
+    above = [asked for _, asked in cells if asked["interval"][0] > asked["fpir"]]
+    assert len(above) <= 0.025 * len(cells)  # as many as intervals of 95 % leave out above
+    assert all(asked["obtained"] <= 3.0 * asked["fpir"] for _, asked in cells)
+    assert all(row["searches"] >= 3_000 for row, _ in cells if row["set"] == "mixed")
