@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.files import write_json
+from evaluation.embeddings import CACHE
+from evaluation.files import fill_marked, write_json
 from evaluation.heard import ENROLLED, PROBES, Scored, read_dev
 from evaluation.llr import fit_llr, llr_quality, make_trials
 from evaluation.strangers import (
@@ -27,17 +27,15 @@ from evaluation.strangers import (
     fpir_table,
     make_searches,
 )
-from utils.calibration import FILE, Calibration, StrangerModel
+from utils.calibration import COHORT, FILE, Calibration, StrangerModel
 from utils.embedding import BEST_MODEL, load_engine
 
-COHORT = "cohort.npy"
 NEAREST = 400  # of the cohort; 50 to 400 differ little on the dev lists, all of them loses a tenth
 REPORT = "decisions.json"
-CACHE = Path(__file__).parent.parent / ".cache" / "embeddings"
 ASKING = {"whole": "whole recordings", "3s": "the middle 3 s",
           "2s_5db": "the middle 2 s, babble and pink noise at 5 dB"}  # fmt: skip
 DOCS = Path(__file__).parent.parent / "docs" / "decisions.md"
-MARKED = re.compile(r"(<!-- decisions -->\n).*?(<!-- /decisions -->)", re.DOTALL)
+MARK = "decisions"  # of where the page has its tables
 
 
 def run(speech: Path, cache: Path = CACHE, folder: Path = BEST_MODEL) -> int:
@@ -80,16 +78,9 @@ def run(speech: Path, cache: Path = CACHE, folder: Path = BEST_MODEL) -> int:
     (folder / FILE).write_text(json.dumps(document, indent=2) + "\n")
     report = {"model_id": engine.model_id, "llr": quality, "fpir": table}
     write_json(Path(__file__).parent / REPORT, report)
-    _write_docs(report)
+    fill_marked(DOCS, MARK, tables(report))
+    print(tables(report))
     return 0
-
-
-def _write_docs(report: dict[str, Any]) -> None:
-    """Puts the tables into `docs/decisions.md`, and on the terminal."""
-    text = tables(report)
-    print(text)
-    page = DOCS.read_text(encoding="utf-8")
-    DOCS.write_text(MARKED.sub(lambda found: found[1] + text + found[2], page), encoding="utf-8")
 
 
 def tables(report: dict[str, Any]) -> str:

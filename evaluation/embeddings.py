@@ -14,6 +14,8 @@ from evaluation.audio import Audio
 from evaluation.conditions import Condition, hear
 from evaluation.systems import System
 
+CACHE = Path(__file__).parent.parent / ".cache" / "embeddings"  # where the commands keep them
+
 Rows = npt.NDArray[np.float32]
 
 

@@ -1,8 +1,9 @@
-"""Text in and JSON out, for the commands."""
+"""Text in, JSON and tables out, for the commands."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,13 @@ def read_text(path: Path) -> str:
         raise SystemExit(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SystemExit(f"{path}: not a text in UTF-8") from error
+
+
+def fill_marked(path: Path, mark: str, text: str) -> None:
+    """Puts text between the document's `<!-- mark -->` and `<!-- /mark -->`."""
+    marked = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+    page = path.read_text(encoding="utf-8")
+    path.write_text(marked.sub(lambda found: found[1] + text + found[2], page), encoding="utf-8")
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

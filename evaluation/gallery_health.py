@@ -95,7 +95,7 @@ def nearest_pairs(now: Snapshot, calibration: Calibration, most: int) -> list[di
 
 def _pairs(
     now: Snapshot, calibration: Calibration, most: int
-) -> Iterator[tuple[float, float, int, int]]:
+) -> list[tuple[float, float, int, int]]:
     """Score, cosine and rows of the nearest pairs, in bounded memory."""
     rows = now.centroids
     blocks = range(0, now.count, BLOCK)
@@ -106,9 +106,8 @@ def _pairs(
     best: list[tuple[float, float, int, int]] = []
     for first in blocks:
         block = slice(first, first + BLOCK)
-        of_block = CohortStatistics(statistics.mean[block], statistics.spread[block])
         cosines = (rows[block] @ rows.T).astype(np.float64)
-        scores = calibration.scores(cosines, of_block, statistics)
+        scores = calibration.scores(cosines, statistics.at(block), statistics)
         scores[np.tril_indices(len(scores), first, now.count)] = -np.inf  # each pair once
         top = np.argpartition(scores, -min(most, scores.size), axis=None)[-most:]
         for place in top.tolist():
@@ -117,13 +116,12 @@ def _pairs(
                 pair = (float(scores[one, other]), float(cosines[one, other]), first + one, other)
                 best.append(pair)
         best = sorted(best, reverse=True)[:most]
-    yield from best
+    return best
 
 
 def _llr(calibration: Calibration, centroids: np.ndarray) -> float:
     """The least likelihood ratio between recordings of one speaker."""
-    statistics = calibration.statistics(centroids)
-    scores = calibration.scores((centroids @ centroids.T).astype(float), statistics, statistics)
+    scores = calibration.compare(centroids)
     seconds = np.full(scores.shape, QualityRules.min_enrol_s)
     return float(calibration.llr(scores, seconds, seconds).min())
 

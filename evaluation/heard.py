@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from tqdm import tqdm
 from evaluation.audio import Audio
 from evaluation.conditions import Condition, hear
 from evaluation.files import read_text
-from utils.calibration import Calibration, CohortStatistics, Floats, Rows
-from utils.embedding import load_engine
+from utils.calibration import Calibration, Floats, Rows
+from utils.embedding import Engine, load_engine
 from utils.identification import speech_windows
 from utils.quality import QualityRules, find_speech, measure
 from utils.scoring import centroid
@@ -58,16 +59,30 @@ class Dev:
         return is_even
 
 
+def listen(
+    wave: npt.NDArray[np.float32], engine: Engine, detector: SpeechDetector
+) -> tuple[Rows, float] | None:
+    """What the server makes of a wave: its embedding, (64,), and its seconds of speech.
+
+    Returns:
+        None where there is less speech than the server answers.
+    """
+    mask = find_speech(wave, detector)
+    spoken_s = measure(wave, mask).speech_s
+    if spoken_s < LEAST_S:
+        return None
+    return centroid(engine.embed(speech_windows(wave, mask, engine))), spoken_s
+
+
 def read_dev(speech: Path, cache: Path) -> Dev:
     """Hears all dev recordings under every condition, or takes what was kept of them.
 
     Raises:
         SystemExit: the dev recordings are not there.
     """
-    lines = [line.split("\t") for line in read_text(speech / "dev.tsv").splitlines()]
-    columns = {name: number for number, name in enumerate(lines[0])}
+    lines = list(csv.DictReader(read_text(speech / "dev.tsv").splitlines(), delimiter="\t"))
     files, speakers, sources = (
-        [line[columns[name]] for line in lines[1:]] for name in ("file", "speaker", "source")
+        [line[name] for line in lines] for name in ("file", "speaker", "source")
     )
     engine, detector = load_engine("onnx"), SpeechDetector()
     audio = Audio(speech)
@@ -78,11 +93,8 @@ def read_dev(speech: Path, cache: Path) -> Dev:
             rows, seconds = np.zeros((len(files), 64), np.float32), np.zeros(len(files))
             for place, name in enumerate(tqdm(files, condition.name, unit="file", leave=False)):
                 wave = hear(name, audio, condition, as_probe=True)
-                mask = find_speech(wave, detector)
-                spoken_s = measure(wave, mask).speech_s
-                if spoken_s >= LEAST_S:
-                    embeddings = engine.embed(speech_windows(wave, mask, engine))
-                    rows[place], seconds[place] = centroid(embeddings), spoken_s
+                if found := listen(wave, engine, detector):
+                    rows[place], seconds[place] = found
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(path, rows=rows, seconds=seconds)
         with np.load(path) as saved:
@@ -103,14 +115,11 @@ class Scored:
 
     def __call__(self, probe: str, probes: Index, enrolled: str, models: Index) -> Floats:
         """(probes, models) scores of recordings under two conditions."""
-        cosines = self.cosines(probe, probes, enrolled, models)
-        of_probes, of_models = (
-            CohortStatistics(
-                self._statistics[name].mean[places], self._statistics[name].spread[places]
-            )
-            for name, places in ((probe, probes), (enrolled, models))
+        return self._calibration.scores(
+            self.cosines(probe, probes, enrolled, models),
+            self._statistics[probe].at(probes),
+            self._statistics[enrolled].at(models),
         )
-        return self._calibration.scores(cosines, of_probes, of_models)
 
     def cosines(self, probe: str, probes: Index, enrolled: str, models: Index) -> Floats:
         rows = self.dev.heard[probe].rows[probes] @ self.dev.heard[enrolled].rows[models].T

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from evaluation.heard import ENROLLED, PROBES, Scored
 from evaluation.likelihood import cllr, min_cllr
 from evaluation.metrics import min_dcf
-from utils.calibration import Floats, shortness
+from utils.calibration import Floats, likelihood_ratios, shortness
 
 SEED = 2026
 PRIOR = 0.05  # of a target trial, where the line is to be right
@@ -67,7 +67,8 @@ def fit_llr(trials: Sequence[Trials]) -> tuple[float, float, float, float]:
     """Prior-weighted logistic regression (Bruemmer and du Preez 2006), all sets weighing alike."""
     columns, labels, weights = [], [], []
     for each in trials:
-        columns.append(_columns(each.score, each.short))
+        score, short = each.score, each.short
+        columns.append(np.stack([np.ones_like(score), score, short, score * short], axis=1))
         labels.append(each.is_target)
         share = np.where(each.is_target, PRIOR, 1.0 - PRIOR)
         weights.append(
@@ -88,22 +89,13 @@ def fit_llr(trials: Sequence[Trials]) -> tuple[float, float, float, float]:
     return offset, slope, of_short, of_both
 
 
-def llr_of(line: Sequence[float], score: Floats, short: Floats) -> Floats:
-    ratios: Floats = _columns(score, short) @ np.array(line)
-    return ratios
-
-
-def _columns(score: Floats, short: Floats) -> Floats:
-    return np.stack([np.ones_like(score), score, short, score * short], axis=1)
-
-
 def llr_quality(trials: Sequence[Trials]) -> dict[str, float]:
     """Costs of ratios whose line was fitted on the other half of the speakers."""
     target, impostor = [], []
     for half in (False, True):
         line = fit_llr([each.of_half(not half) for each in trials])
         for each in (one.of_half(half) for one in trials):
-            ratios = llr_of(line, each.score, each.short)
+            ratios = likelihood_ratios(line, each.score, each.short)
             target.append(ratios[each.is_target])
             impostor.append(ratios[~each.is_target])
     ratios_of = np.concatenate(target), np.concatenate(impostor)

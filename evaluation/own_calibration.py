@@ -16,14 +16,12 @@ import numpy as np
 from scipy.optimize import minimize
 from tqdm import tqdm
 
+from evaluation.heard import listen
 from evaluation.pictures import draw_scores
 from utils.audio import decode
 from utils.calibration import FILE, Calibration, Floats, load_calibration
 from utils.embedding import BEST_MODEL, load_engine
 from utils.errors import SpeakerServerError
-from utils.identification import speech_windows
-from utils.quality import QualityRules, find_speech, measure
-from utils.scoring import centroid
 from utils.speaker_id import RECORDING_SUFFIXES
 from utils.speech import SpeechDetector
 
@@ -87,13 +85,12 @@ def read_own(folder: Path) -> Own:
         except SpeakerServerError as error:
             print(f"{path}: {error}")
             continue
-        mask = find_speech(wave, detector)
-        spoken_s = measure(wave, mask).speech_s
-        if spoken_s < QualityRules.min_identify_s:
+        found = listen(wave, engine, detector)
+        if found is None:
             passed_over += 1
             continue
-        rows.append(centroid(engine.embed(speech_windows(wave, mask, engine))))
-        seconds.append(spoken_s)
+        rows.append(found[0])
+        seconds.append(found[1])
         speakers.append(path.parent.name)
     if passed_over:
         print(f"{passed_over} recordings have too little speech and take no part")
@@ -170,8 +167,7 @@ def words(own: Own, found: dict[str, Any], max_fpir: float) -> str:
 
 def _scores(own: Own, calibration: Calibration) -> tuple[Floats, np.ndarray, np.ndarray]:
     """AS-norm of every pair of recordings, which are of one voice, and the places of both."""
-    statistics = calibration.statistics(own.rows)
-    scores = calibration.scores((own.rows @ own.rows.T).astype(float), statistics, statistics)
+    scores = calibration.compare(own.rows)
     one, other = np.triu_indices(len(own.rows), 1)
     return scores[one, other], own.speaker[one] == own.speaker[other], np.stack([one, other])
 
@@ -188,9 +184,6 @@ def _strangers(own: Own, calibration: Calibration) -> tuple[Floats, float, int]:
         (recordings,) scores, the level of the gallery, and how many are enrolled.
     """
     speakers, first = np.unique(own.speaker, return_index=True)
-    statistics = calibration.statistics(own.rows)
-    of_first = replace(statistics, mean=statistics.mean[first], spread=statistics.spread[first])
-    cosines = (own.rows @ own.rows[first].T).astype(float)
-    scores = calibration.scores(cosines, statistics, of_first)
+    scores = calibration.compare(own.rows, own.rows[first])
     scores[own.speaker[:, None] == speakers] = -np.inf
     return scores.max(axis=1), calibration.level(own.rows[first]), speakers.size - 1

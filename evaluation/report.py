@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ from tqdm import tqdm
 from evaluation import identify
 from evaluation.audio import Audio
 from evaluation.conditions import CONDITIONS, REPORTED, Condition
+from evaluation.embeddings import CACHE
+from evaluation.files import fill_marked
 from evaluation.metrics import Scores
 from evaluation.pictures import det_curve, draw_dets
 from evaluation.samples import run_samples
@@ -29,10 +30,9 @@ from utils.embedding import BEST_MODEL, load_engine
 
 ROOT = Path(__file__).parent.parent
 REPORT = Path(__file__).parent / "report.json"
-CACHE = ROOT / ".cache" / "embeddings"
 DET = ROOT / "img" / "det.png"
 OPEN_SET_DET = ROOT / "img" / "det_open_set.png"
-MARKED = re.compile(r"(<!-- accuracy -->\n).*?(<!-- /accuracy -->)", re.DOTALL)
+MARK = "accuracy"  # of where the documents have their tables
 TITLES = {
     "whole": "whole recordings",
     "2s": "middle 2 s",
@@ -76,7 +76,7 @@ def run(speech: Path, names: Sequence[str] = SYSTEMS, conditions: Sequence[str] 
     draw_dets(_titled(det, report), DET)
     draw_dets(_titled(open_set_det, report), OPEN_SET_DET, open_set=True)
     for document, table in SHOWN_IN.items():
-        _fill(ROOT / document, table(report))
+        fill_marked(ROOT / document, MARK, table(report))
     print(short_table(report), end="")
     return 0
 
@@ -134,12 +134,6 @@ def _titled(plots: Plots, report: dict[str, Any]) -> Plots:
 def _name(report: dict[str, Any], system: str) -> str:
     """As the tables have it: with its size and that of its embeddings."""
     return PEERS.get(system, f"ours ({report['parameters'] / 1e6:.2f} M, 64-d)")
-
-
-def _fill(path: Path, table: str) -> None:
-    """Puts a table between the document's marks."""
-    text = path.read_text(encoding="utf-8")
-    path.write_text(MARKED.sub(lambda found: found[1] + table + found[2], text), encoding="utf-8")
 
 
 def short_table(report: dict[str, Any]) -> str:

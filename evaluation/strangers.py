@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
+from evaluation.bootstrap import draw, interval
 from evaluation.conditions import Condition
 from evaluation.heard import LEAST_S, Dev, Index, Scored
 from utils.calibration import Floats, StrangerModel
@@ -202,12 +203,10 @@ def _interval(happened: Sequence[npt.NDArray[np.bool_]], speakers: Sequence[Inde
         np.add.at(hits[row], np.searchsorted(names, who), each)
         np.add.at(all_[row], np.searchsorted(names, who), 1.0)
     rng = np.random.default_rng(SEED)
-    galleries, strangers = (
-        rng.multinomial(n, np.full(n, 1.0 / n), BOOTSTRAP).astype(float) for n in hits.shape
-    )
+    galleries, strangers = (draw(n, BOOTSTRAP, rng) for n in hits.shape)
     heard = np.einsum("bg,gs,bs->b", galleries, all_, strangers)
     rates = np.einsum("bg,gs,bs->b", galleries, hits, strangers) / np.maximum(heard, 1.0)
-    low, high = np.quantile(rates[heard > 0.0], [0.025, 0.975])
+    low, high = interval(rates[heard > 0.0])
     if hits.sum() == 0.0:  # nobody was named: the rule of three, over speakers
         high = 1.0 - 0.05 ** (1.0 / names.size)
-    return [float(low), float(high)]
+    return [low, high]

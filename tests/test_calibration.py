@@ -12,8 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.llr import Trials, fit_llr, llr_of
-from utils.calibration import Calibration, StrangerModel, load_calibration, shortness
+from evaluation.llr import Trials, fit_llr
+from utils.calibration import (
+    Calibration,
+    StrangerModel,
+    likelihood_ratios,
+    load_calibration,
+    shortness,
+)
 from utils.decision import decide
 from utils.embedding import BEST_MODEL, ModelFiles
 from utils.errors import NotReady
@@ -153,7 +159,7 @@ def test_the_fit_finds_the_line_that_made_the_scores() -> None:
     trials = Trials(score, short, np.arange(2 * n) < n, np.zeros(2 * n, np.bool_))
     line = fit_llr([trials])
     expected = 4.0 * score - 8.0
-    assert np.abs(llr_of(line, score, short) - expected).mean() < 0.2
+    assert np.abs(likelihood_ratios(line, score, short) - expected).mean() < 0.2
 
 
 def test_the_calibration_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 from tqdm import tqdm
 
 from training.corpus import NEAR_DEV_SPEAKERS, load_corpus
+from utils.calibration import COHORT
 from utils.embedding import load_engine
 from utils.features import log_mel_windows
 from utils.scoring import centroid
 
-COHORT = "cohort.npy"
 RECORDINGS = 3  # of a speaker, at most
 
 

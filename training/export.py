@@ -16,7 +16,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from training.batches import BatchMaker
 from training.checkpoint import read_averaged
@@ -24,6 +23,7 @@ from training.corpus import load_corpus
 from training.degrade import DegradationSettings
 from training.head import fit_head
 from training.network import NetworkSettings, build_network, multiply_adds
+from training.onnx_graph import GraphWriter
 from training.quantise import quantise
 from training.settings import RUNS, RunSettings
 from utils.embedding import MANIFEST
@@ -31,7 +31,6 @@ from utils.features import FeatureSettings
 
 STEM = "speaker_crnn_attention"
 SUFFIXES = {"keras": "keras", "onnx": "onnx", "int8": "int8.onnx"}
-OPSET = 17
 CALIBRATION_BATCHES = 2
 
 
@@ -121,26 +120,20 @@ def onnx_graph(model: keras.Model) -> onnx.ModelProto:
     norm = graph.add("ReduceL2", x, axes=[1], keepdims=1)
     norm = graph.add("Max", norm, graph.constant("tiny", np.float32(1e-12)))
     graph.add("Div", x, norm, output="embedding")
-    return graph.finish(model.input_shape[-1], model.output_shape[-1])
+    return graph.model(
+        STEM,
+        {"log_mel": ["windows", "frames", model.input_shape[-1]]},
+        {"embedding": ["windows", model.output_shape[-1]]},
+    )
 
 
-class _Graph:
-    """Collects nodes and their constants."""
+class _Graph(GraphWriter):
+    """Writes the network's layers."""
 
     def __init__(self, model: keras.Model) -> None:
+        super().__init__()
         self.layers = {layer.name: layer for layer in model.layers}
         self.mels_left = model.get_layer("rows").input.shape[2]
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
-        output = output or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, name: str, value: np.ndarray | np.float32) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
 
     def weights(self, layer: str) -> list[np.ndarray]:
         return [np.asarray(weight, np.float32) for weight in self.layers[layer].get_weights()]
@@ -235,14 +228,3 @@ class _Graph:
         variance = average(self.add("Mul", difference, difference))
         floor = self.constant(f"floor_{len(self.nodes)}", np.float32(1e-5))
         return mean, self.add("Sqrt", self.add("Add", variance, floor))
-
-    def finish(self, mels: int, size: int) -> onnx.ModelProto:
-        log_mel = helper.make_tensor_value_info(
-            "log_mel", TensorProto.FLOAT, ["windows", "frames", mels]
-        )
-        embedding = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["windows", size])
-        graph = helper.make_graph(self.nodes, STEM, [log_mel], [embedding], self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-        model.ir_version = 9
-        onnx.checker.check_model(model, full_check=True)
-        return model

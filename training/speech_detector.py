@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
+from training.onnx_graph import GraphWriter
 from utils.speech import CHUNK, CONTEXT, DETECTOR, DETECTOR_LICENSE, DETECTOR_SHA256, STATE_SHAPE
 
 WEIGHTS = "silero_vad/data/silero_vad_16k_sequence.onnx"
 LICENSE_SUFFIX = ".dist-info/licenses/LICENSE"
-OPSET = 17
 N_FFT, HOP = 256, 128
 FRAMES = 4  # a chunk, with its context and its mirrored end
 BINS = N_FFT // 2 + 1
@@ -89,25 +89,20 @@ def detector_graph(weights: Weights) -> onnx.ModelProto:
     graph.add(
         "Reshape", probability, graph.constant("row_shape", np.array([-1])), output="probability"
     )
-    return graph.finish()
+    state = {name: list(STATE_SHAPE) for name in ("hidden", "cell")}
+    return graph.model(
+        "speech_detector",
+        {"wave": ["samples"], "past": [CONTEXT], **state},
+        {"probability": ["chunks"], **{f"{name}_after": shape for name, shape in state.items()}},
+    )
 
 
-class _Graph:
-    """Collects nodes and their constants."""
+class _Graph(GraphWriter):
+    """Writes the detector's layers."""
 
     def __init__(self, weights: Weights) -> None:
+        super().__init__()
         self.weights = weights
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
-        output = output or f"{kind.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
-        return output
-
-    def constant(self, name: str, value: np.ndarray) -> str:
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
 
     def integers(self, *values: int) -> str:
         name = "integers_" + "_".join(str(value) for value in values)
@@ -178,25 +173,3 @@ class _Graph:
         outputs = ["hidden_of_chunks", "hidden_after", "cell_after"]
         self.nodes.append(helper.make_node("LSTM", inputs, outputs, hidden_size=STATE_SHAPE[-1]))
         return outputs[0]
-
-    def finish(self) -> onnx.ModelProto:
-        def value(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
-            return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-        state = list(STATE_SHAPE)
-        shapes: dict[str, list[int | str]] = {"past": [CONTEXT], "hidden": state, "cell": state}
-        graph = helper.make_graph(
-            self.nodes,
-            "speech_detector",
-            [value("wave", ["samples"]), *(value(*item) for item in shapes.items())],
-            [
-                value("probability", ["chunks"]),
-                value("hidden_after", state),
-                value("cell_after", state),
-            ],
-            self.constants,
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
-        model.ir_version = 9
-        onnx.checker.check_model(model, full_check=True)
-        return model

@@ -31,6 +31,7 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.float32]
 
 FILE = "calibration.json"
+COHORT = "cohort.npy"  # as `python -m training cohort` names it
 SHORTEST_S = 0.5  # durations are taken as no shorter
 UNKNOWN_S = 5.0  # what is taken where nobody knows how much speech was enrolled
 MOST_S = 60.0  # more speech than that is not asked for
@@ -44,6 +45,9 @@ class CohortStatistics:
 
     mean: Floats  # (n,)
     spread: Floats  # (n,) standard deviations
+
+    def at(self, places: slice | npt.NDArray[np.intp]) -> CohortStatistics:
+        return CohortStatistics(self.mean[places], self.spread[places])
 
 
 @dataclass(frozen=True)
@@ -134,16 +138,20 @@ class Calibration:
         normalised: Floats = 0.5 * (of_probes + of_enrolled)
         return normalised
 
+    def compare(self, probes: Rows, enrolled: Rows | None = None) -> Floats:
+        """(probes, enrolled) scores of embeddings; of the probes with each other where None."""
+        of_probes = self.statistics(probes)
+        of_enrolled = of_probes if enrolled is None else self.statistics(enrolled)
+        cosines = probes @ (probes if enrolled is None else enrolled).T
+        return self.scores(cosines.astype(np.float64), of_probes, of_enrolled)
+
     def llr(self, scores: Floats, probe_s: Floats, enrolled_s: Floats) -> Floats:
         """Natural logarithm of how much likelier the scores are of one voice than of two.
 
         Args:
             scores, probe_s, enrolled_s: of one shape; seconds of speech on either side.
         """
-        short = shortness(probe_s, enrolled_s)
-        offset, slope, of_short, of_both = self.llr_line
-        ratios: Floats = offset + of_short * short + (slope + of_both * short) * scores
-        return ratios
+        return likelihood_ratios(self.llr_line, scores, shortness(probe_s, enrolled_s))
 
     def level(self, centroids: Rows) -> float:
         """Of a gallery's enrolled speakers, (n, 64): see `StrangerModel`.
@@ -152,8 +160,7 @@ class Calibration:
         """
         if len(centroids) < 3:
             return 0.0
-        statistics = self.statistics(centroids)
-        scores = self.scores((centroids @ centroids.T).astype(np.float64), statistics, statistics)
+        scores = self.compare(centroids)
         np.fill_diagonal(scores, -np.inf)
         best = scores.max(axis=1)
         same = self.strangers.threshold(SAME_VOICE, len(centroids))
@@ -177,6 +184,15 @@ class Calibration:
         if left <= 1.0 / MOST_S:
             return None
         return float(1.0 / left - max(probe_s, SHORTEST_S))
+
+
+def likelihood_ratios(
+    line: tuple[float, float, float, float], scores: Floats, short: Floats
+) -> Floats:
+    """Natural logarithms, of scores and their `shortness`."""
+    offset, slope, of_short, of_both = line
+    ratios: Floats = offset + of_short * short + (slope + of_both * short) * scores
+    return ratios
 
 
 def shortness(probe_s: npt.ArrayLike, enrolled_s: npt.ArrayLike) -> Floats:

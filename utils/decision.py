@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from utils.calibration import UNKNOWN_S, Calibration, Rows
+from utils.calibration import UNKNOWN_S, Calibration, Floats, Rows
 
 Outcome = Literal["accepted", "inconclusive", "unknown"]
 
@@ -65,15 +65,11 @@ def decide(
         level: `Calibration.level` of their centroids.
         max_fpir: between 0 and 1.
     """
-    cosines = (nearest @ probe).astype(np.float64)[None]
-    scores = calibration.scores(
-        cosines, calibration.statistics(probe[None]), calibration.statistics(nearest)
-    )[0]
-    seconds = np.array([UNKNOWN_S if each is None else each for each in enrolled_s])
-    ratios = calibration.llr(scores, np.full(len(nearest), probe_s), seconds)
+    scores, ratios = compare(calibration, probe, nearest, probe_s, enrolled_s)
     model = calibration.strangers
     wanted = model.threshold(max_fpir, speakers) + level
-    more_s = calibration.more_speech_s(float(scores[0]), wanted, probe_s, float(seconds[0]))
+    first_s = _known(enrolled_s[0])
+    more_s = calibration.more_speech_s(float(scores[0]), wanted, probe_s, first_s)
     probability = _probability(ratios, speakers)
     outcome: Outcome = "unknown"
     if scores[0] >= wanted:
@@ -88,6 +84,23 @@ def decide(
         margin=float(ratios[0] - ratios[1:].max()) if len(ratios) > 1 else None,
         more_speech_s=more_s if outcome == "inconclusive" else None,
     )
+
+
+def compare(
+    calibration: Calibration,
+    probe: Rows,
+    enrolled: Rows,
+    probe_s: float,
+    enrolled_s: Sequence[float | None],
+) -> tuple[Floats, Floats]:
+    """Scores and natural log-likelihood ratios of a probe, (64,), with speakers, (k, 64): (k,)."""
+    scores = calibration.compare(probe[None], enrolled)[0]
+    seconds = np.array([_known(each) for each in enrolled_s])
+    return scores, calibration.llr(scores, np.full(len(enrolled), probe_s), seconds)
+
+
+def _known(seconds: float | None) -> float:
+    return UNKNOWN_S if seconds is None else seconds
 
 
 def _probability(ratios: np.ndarray, speakers: int) -> float:

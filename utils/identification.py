@@ -17,7 +17,7 @@ import numpy as np
 
 from utils.audio import AudioLimits, decode
 from utils.calibration import LEVEL_SPEAKERS, Calibration
-from utils.decision import Verdict, decide
+from utils.decision import Verdict, compare, decide
 from utils.embedding import Engine
 from utils.errors import AlreadyEnrolled, EmptyGallery, LikelyDuplicate, TwoVoices
 from utils.features import Array, log_mel_windows
@@ -194,17 +194,9 @@ class Identifier:
         if speaker_id not in gallery:
             return None
         centroids = gallery.centroids[[gallery.row_of[speaker_id]]]
-        verdict = decide(
-            self.calibration,
-            probe,
-            centroids,
-            probe_s=quality.speech_s,
-            enrolled_s=[gallery.enrolled_s(speaker_id)],
-            speakers=1,
-            level=0.0,
-            max_fpir=self.policy.max_fpir,
-        )
-        return verdict.llr > 0.0
+        enrolled_s = [gallery.enrolled_s(speaker_id)]
+        _, ratios = compare(self.calibration, probe, centroids, quality.speech_s, enrolled_s)
+        return bool(ratios[0] > 0.0)
 
     def _enrol(
         self,
