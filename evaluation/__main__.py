@@ -7,6 +7,7 @@ python -m evaluation identify MANIFEST --audio-root DIR
 python -m evaluation report                    all dev lists; writes the docs' figures
 python -m evaluation calibrate                 scores that can be trusted; writes the calibration
 python -m evaluation gallery [FOLDER]          look-alikes, duplicates, poor enrolments
+python -m evaluation segments                  who spoke when, on conversations made of dev
 python -m evaluation readme                    the examples of the docs, run again
 """
 
@@ -50,6 +51,12 @@ def main() -> int:
         from evaluation import gallery_health
 
         return gallery_health.run(arguments.folder, arguments.shown, arguments.json)
+    if arguments.command == "segments":
+        from evaluation import segments
+
+        return segments.run(
+            arguments.speech, arguments.part, arguments.mixtures, arguments.json, arguments.write
+        )
     if arguments.command == "readme":
         from evaluation import readme
 
@@ -109,7 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=ROOT / "out" / "calibration.json", help="with --mine")
     add("--picture", type=Path, default=ROOT / "out" / "calibration.png", help="with --mine")
     add("--max-fpir", type=float, default=0.01, help="with --mine: what is drawn and said")
-    for command in (trials, identify, report, calibrate):
+    segments = commands.add_parser("segments", help="who spoke when, on conversations made of dev")
+    add = segments.add_argument
+    add("--part", choices=("choose", "report"), default="report", help="default: %(default)s")
+    add("--mixtures", type=int, default=80, help="conversations (default: %(default)s)")
+    add("--json", type=Path, metavar="OUT", help="write the figures here")
+    add("--write", action="store_true", help="and into evaluation/segments.json")
+    for command in (trials, identify, report, calibrate, segments):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech",
                              help="the corpus folder, with the peers' teachers.py")  # fmt: skip
     commands.add_parser("readme", help="run the READMEs' examples and show their real answers")
