@@ -108,7 +108,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_condition(command)
     gallery = commands.add_parser("gallery", help="the health of a server's gallery")
     gallery.add_argument("folder", type=Path, nargs="?", default=ROOT / "gallery")
-    gallery.add_argument("--shown", type=int, default=20, help="pairs shown (default: %(default)s)")
+    add = gallery.add_argument
+    add("--shown", type=_count, default=20, help="most lines of a kind (default: %(default)s)")
     gallery.add_argument("--json", type=Path, help="write all of it here")
     calibrate = commands.add_parser("calibrate", help="fit likelihood ratios and thresholds on dev")
     add = calibrate.add_argument
@@ -127,6 +128,12 @@ def _parser() -> argparse.ArgumentParser:
                              help="the corpus folder, with the peers' teachers.py")  # fmt: skip
     commands.add_parser("readme", help="run the READMEs' examples and show their real answers")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def _add_condition(command: argparse.ArgumentParser) -> None:

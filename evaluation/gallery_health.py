@@ -17,6 +17,7 @@ from utils.scoring import centroid
 
 BLOCK = 256  # speakers that are compared with all others at once
 SHOWN = 20  # lines of a table
+MOST_PAIRS = 1_000  # that are looked for; a gallery with more duplicates needs no list but a rule
 DUPLICATE_CHANCE = 0.001  # of strangers, who come as near to anybody here: nearer may be one person
 
 
@@ -32,16 +33,16 @@ def run(folder: Path, shown: int, json_path: Path | None) -> int:
         )
     model_id = ModelFiles(BEST_MODEL).model_id
     with Gallery(folder, model_id) as gallery:
-        found = health(gallery, load_calibration(BEST_MODEL, model_id), shown)
-    for line in lines(found):
+        found = health(gallery, load_calibration(BEST_MODEL, model_id))
+    for line in lines(found, shown):
         print(line)
     if json_path:
         write_json(json_path, found)
     return 0
 
 
-def health(gallery: Gallery, calibration: Calibration, shown: int = SHOWN) -> dict[str, Any]:
-    """What `run` prints, as names and numbers."""
+def health(gallery: Gallery, calibration: Calibration) -> dict[str, Any]:
+    """What `run` prints, as names and numbers; of pairs the nearest `MOST_PAIRS`."""
     now = gallery.snapshot()
     least_s = QualityRules.min_enrol_s
     unlike, of_two, recordings, speech_s = [], [], 0, 0.0
@@ -55,7 +56,7 @@ def health(gallery: Gallery, calibration: Calibration, shown: int = SHOWN) -> di
             cosine = float((centroids @ centroids.T).min())
             if _llr(calibration, centroids) < 0.0:
                 unlike.append({"speaker_id": speaker_id, "cosine": round(cosine, 3)})
-    pairs = nearest_pairs(now, calibration, shown)
+    pairs = nearest_pairs(now, calibration, MOST_PAIRS)
     return {
         "speakers": now.count,
         "recordings": recordings,
@@ -126,41 +127,37 @@ def _llr(calibration: Calibration, centroids: np.ndarray) -> float:
     return float(calibration.llr(scores, seconds, seconds).min())
 
 
-def lines(found: dict[str, Any]) -> Iterator[str]:
-    """The report as text."""
+def lines(found: dict[str, Any], shown: int = SHOWN) -> Iterator[str]:
+    """The report as text, at most so many lines of each kind."""
     yield (
         f"{found['speakers']} speakers, {found['recordings']} recordings, "
         f"{found['speech_s']:.0f} s of speech"
     )
-    yield from _table(
-        "likely duplicates: one person under two IDs?",
-        [f"{each['cosine']:.3f}  {'  '.join(each['speaker_ids'])}"
-         for each in found["likely_duplicates"]],
-    )  # fmt: skip
-    yield from _table(
-        "look-alikes: cosine, share of strangers who come as near to anybody here",
-        [f"{each['cosine']:.3f}  {each['chance']:8.2g}  {'  '.join(each['speaker_ids'])}"
-         for each in found["look_alikes"]],
-    )  # fmt: skip
-    yield from _table(
-        "recordings of one ID that are more likely of two people",
-        [f"{each['cosine']:.3f}  {each['speaker_id']}"
-         for each in found["recordings_unlike_each_other"]],
-    )  # fmt: skip
-    yield from _table("two voices in one recording", found["two_voices"])
-    yield from _table(
-        f"less than {QualityRules.min_enrol_s:.0f} s of speech",
-        [f"{each['speech_s']:5.2f}  {each['speaker_id']}" for each in found["little_speech"]],
-    )
+    tables = {
+        "likely duplicates: one person under two IDs?": [
+            f"{each['cosine']:.3f}  {'  '.join(each['speaker_ids'])}"
+            for each in found["likely_duplicates"]
+        ],
+        "look-alikes: cosine, share of strangers who come as near to anybody here": [
+            f"{each['cosine']:.3f}  {each['chance']:8.2g}  {'  '.join(each['speaker_ids'])}"
+            for each in found["look_alikes"][:shown]  # they go on without end
+        ],
+        "recordings of one ID that are more likely of two people": [
+            f"{each['cosine']:.3f}  {each['speaker_id']}"
+            for each in found["recordings_unlike_each_other"]
+        ],
+        "two voices in one recording": found["two_voices"],
+        f"less than {QualityRules.min_enrol_s:.0f} s of speech": [
+            f"{each['speech_s']:5.2f}  {each['speaker_id']}" for each in found["little_speech"]
+        ],
+        "files that take no part": [
+            f"{each['file']}: {each['why']}" for each in found["files_that_take_no_part"]
+        ],
+    }
+    for title, rows in tables.items():
+        yield f"\n{title}: {len(rows) or 'none'}"
+        yield from (f"  {row}" for row in rows[:shown])
+        if len(rows) > shown:
+            yield f"  ... and {len(rows) - shown} more: --shown or --json"
     if found["unknown_speech"]:
         yield f"\n{found['unknown_speech']} speakers were copied in: nobody counted their speech"
-    yield from _table(
-        "files that take no part",
-        [f"{each['file']}: {each['why']}" for each in found["files_that_take_no_part"]],
-    )
-
-
-def _table(title: str, rows: list[str]) -> Iterator[str]:
-    yield f"\n{title}: {len(rows) or 'none'}"
-    for row in rows:
-        yield f"  {row}"

@@ -53,7 +53,23 @@ def test_it_finds_what_is_wrong(tmp_path: Path) -> None:
     assert found["little_speech"] == [{"speaker_id": "short", "speech_s": 1.5}]
     assert [each["file"] for each in found["files_that_take_no_part"]] == ["torn-0.npy"]
     assert "7 speakers, 8 recordings" in done.stdout
+    assert "more: --shown or --json" not in done.stdout
     assert "s1 again" in done.stdout
+
+
+def test_few_lines_are_shown_and_all_duplicates_written(tmp_path: Path) -> None:
+    with Gallery(tmp_path, load_engine("onnx").model_id) as gallery:
+        for number in range(4):  # one voice four times: six pairs
+            gallery.register(f"s{number}", "0", embed("ast1@example.org-0.mp4"), 6.0)
+    done = health(tmp_path, "--shown", "2", "--json", str(tmp_path / "health.json"))
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "health.json").read_text())["likely_duplicates"]) == 6
+    assert "under two IDs?: 6" in done.stdout
+    assert "... and 4 more: --shown or --json" in done.stdout
+    for none in ("0", "-1", "many"):
+        refused = health(tmp_path, "--shown", none)
+        assert refused.returncode == 2
+        assert "no number from 1 on" in refused.stderr
 
 
 def test_an_empty_gallery_is_in_order_and_no_gallery_is_refused(tmp_path: Path) -> None:
