@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from evaluation.bootstrap import draw, interval
 from evaluation.diarisation import COLLAR_S, Errors, Span, count_errors
-from evaluation.files import write_json
+from evaluation.files import fill_marked, write_json
 from evaluation.heard import listen
 from evaluation.mixtures import MIXTURES, SEED, Corpus, Part, Wave
 from utils.calibration import Calibration, load_calibration
@@ -31,6 +31,8 @@ from utils.segments import UNKNOWN, SegmentSettings, Turn, find_turns, judge
 from utils.speech import CHUNK, CHUNK_S, SAMPLE_RATE, SpeechDetector, speech_seconds
 
 REPORT = Path(__file__).parent / "segments.json"
+DOCS = Path(__file__).parent.parent / "docs" / "evaluation.md"
+MARK = "segments"  # of where the page has its table
 BOOTSTRAP = 1_000
 MAX_FPIR = 0.01  # as the server's policy has it
 TITLES = {"ours": "turns", "windows": "every 2 s on their own"}
@@ -97,6 +99,8 @@ def run(
     print(table(document))
     for path in ([json] if json else []) + ([REPORT] if write else []):
         write_json(path, document)
+    if write:
+        fill_marked(DOCS, MARK, markdown(document))
     return 0
 
 
@@ -175,6 +179,24 @@ def table(document: dict[str, Any]) -> str:
             cells = [_cell(document[collar][each][figure]) for each in TITLES]
             lines.append(f"{name:22}" + "".join(f"{cell:>26}" for cell in cells))
     return "\n".join(lines)
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """The page's table."""
+    lines = [
+        f"{document['mixtures']} conversations of {document['audio_s'] / 60:.0f} minutes, "
+        f"{document['speakers']} speakers of whom {document['enrolled']} are enrolled, network "
+        f"`{document['model_id']}`, `--max-fpir {document['max_fpir']}`; {document['collar_s']} s "
+        "around each change are not judged; 95 % intervals over the conversations. "
+        f"A minute took {document['seconds_a_minute']:.1f} s on one core.",
+        "",
+        f"| % of speech | {' | '.join(TITLES.values())} |",
+        f"|{'---|' * (1 + len(TITLES))}",
+    ]
+    for figure, name in FIGURES.items():
+        cells = [_cell(document["figures"][each][figure]) for each in TITLES]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _cell(figure: dict[str, Any]) -> str:

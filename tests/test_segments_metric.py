@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.diarisation import Errors, Span, count_errors
+from evaluation.segments import DOCS, REPORT, markdown
+from utils.embedding import BEST_MODEL
 
 ANN = Span(0.0, 4.0, "ann", True)
 STRANGER = Span(5.0, 9.0, "bob", False)
@@ -101,3 +105,10 @@ def test_nothing_is_counted_twice(reference: list[Span], answer: list[Span]) -> 
 def test_the_reference_itself_is_right(reference: list[Span]) -> None:
     errors = count_errors(reference, reference)
     assert errors == Errors(errors.speech)
+
+
+def test_the_figures_shown_are_those_measured() -> None:
+    document = json.loads(REPORT.read_text(encoding="utf-8"))
+    assert markdown(document) in DOCS.read_text(encoding="utf-8")
+    model = json.loads((BEST_MODEL / "model.json").read_text(encoding="utf-8"))
+    assert document["model_id"] == model["model_id"]
