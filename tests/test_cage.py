@@ -1,0 +1,177 @@
+"""Decoding in a cage: the same waves and errors, and nothing that happens in it reaches out."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import media
+from tests.conftest import DATA
+from utils.audio import AudioLimits, decode
+from utils.audio.cage import Cage
+from utils.errors import NotDecodable, NotReady, RecordingNotFound, SpeakerServerError, TooSlow
+
+if sys.platform != "linux":
+    pytest.skip("the cage needs Linux", allow_module_level=True)
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def cage() -> Iterator[Cage]:
+    with Cage(1) as cage:
+        yield cage
+
+
+def children() -> list[int]:
+    """The decoding processes of this one."""
+    me = os.getpid()
+    listed = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+    return [
+        pid for pid in map(int, listed) if b"caged" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+def test_waves_are_those_of_the_plain_decoder(cage: Cage) -> None:
+    for clip in sorted(DATA.glob("*-0.mp4")):
+        expected = decode(clip)
+        content = clip.read_bytes()
+        with clip.open("rb") as stream:
+            for source in (clip, content, io.BytesIO(content), stream):
+                assert np.array_equal(cage.decode(source), expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "limits"),
+    [
+        (b"", AudioLimits()),
+        (b"no recording", AudioLimits()),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", AudioLimits()),
+        (bytes(2_000), AudioLimits(max_bytes=1_000)),
+        (media.wav(np.zeros((32_000, 1), np.int16), 16_000), AudioLimits(max_seconds=1.0)),
+        (media.wav(np.zeros((32_000, 1), np.int16), 1_000), AudioLimits()),
+    ],
+)
+def test_refusals_are_those_of_the_plain_decoder(
+    cage: Cage, content: bytes, limits: AudioLimits
+) -> None:
+    with pytest.raises(SpeakerServerError) as plain:
+        decode(content, limits)
+    with pytest.raises(type(plain.value)) as caged:
+        cage.decode(content, limits)
+    assert str(caged.value) == str(plain.value)
+    assert cage.decode(DATA / "ast1@example.org-0.mp4").size, "and goes on"
+
+
+def test_a_path_that_leads_nowhere_is_told_before_the_cage(cage: Cage, tmp_path: Path) -> None:
+    with pytest.raises(RecordingNotFound):
+        cage.decode(tmp_path / "none.mp4")
+
+
+def test_a_process_that_dies_costs_one_request_an_error(cage: Cage, clip: Path) -> None:
+    cage.decode(clip)
+    (pid,) = children()
+    os.kill(pid, signal.SIGSEGV)
+    with pytest.raises(NotDecodable, match="another form"):
+        cage.decode(clip)
+    assert cage.decode(clip).size
+    assert children() != [pid]
+
+
+def test_a_process_that_hangs_is_replaced(cage: Cage, clip: Path) -> None:
+    cage.decode(clip)
+    (pid,) = children()
+    os.kill(pid, signal.SIGSTOP)
+    started = time.monotonic()
+    with pytest.raises(TooSlow, match=r"0\.5 s"):
+        cage.decode(clip, AudioLimits(max_decode_s=0.5))
+    assert time.monotonic() - started < 10.0
+    assert cage.decode(clip).size
+    assert pid not in children()
+
+
+def test_all_busy_is_answered_in_bounded_time(cage: Cage, clip: Path) -> None:
+    cage.decode(clip)
+    (pid,) = children()
+    os.kill(pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(2) as pool:
+        hanging = pool.submit(cage.decode, clip, AudioLimits(max_decode_s=2.0))
+        time.sleep(0.2)
+        with pytest.raises(NotReady, match="try again"):
+            cage.decode(clip, AudioLimits(max_decode_s=0.2))
+        with pytest.raises(TooSlow):
+            hanging.result()
+
+
+def test_many_threads_share_few_processes(clip: Path) -> None:
+    expected = decode(clip)
+    with Cage(2) as cage, ThreadPoolExecutor(8) as pool:
+        waves = list(pool.map(cage.decode, [clip] * 40))
+        assert all(np.array_equal(wave, expected) for wave in waves)
+        assert len(children()) == 2
+
+
+def test_the_processes_end_with_the_cage_and_with_a_killed_server(clip: Path) -> None:
+    with Cage(2) as cage:
+        cage.decode(clip)
+    assert children() == []
+    script = f"""
+        import os, signal, sys
+        from pathlib import Path
+        from utils.audio.cage import Cage
+        cage = Cage(1)
+        cage.decode(Path({str(clip)!r}))
+        pid = os.getpid()
+        print(Path(f"/proc/{{pid}}/task/{{pid}}/children").read_text(), flush=True)
+        os.kill(pid, signal.SIGKILL)
+    """
+    done = run(script)
+    (pid,) = done.stdout.split()
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            break
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "open('/etc/passwd')",
+        "open('/tmp/written', 'w')",
+        "__import__('socket').socket()",
+        "__import__('os').fork()",
+        "__import__('os').execv('/bin/true', ['true'])",
+        "__import__('os').kill(1, 0)",
+        "bytearray(2 << 30)",
+    ],
+)
+def test_in_the_cage_nothing_else_can_be_done(deed: str) -> None:
+    script = f"""
+        import os, socket
+        from utils.audio import caged
+        caged._warm_up()
+        caged._give_up_rights(1 << 30)
+        try:
+            {deed}
+        except (PermissionError, MemoryError):
+            os.write(1, b"refused")
+        os._exit(0)
+    """
+    assert run(script).stdout == "refused"
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
