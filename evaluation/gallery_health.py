@@ -16,7 +16,6 @@ from utils.quality import QualityRules, two_voices
 from utils.scoring import centroid
 
 BLOCK = 256  # speakers that are compared with all others at once
-SHOWN = 20  # lines of a table
 MOST_PAIRS = 1_000  # that are looked for; a gallery with more duplicates needs no list but a rule
 DUPLICATE_CHANCE = 0.001  # of strangers, who come as near to anybody here: nearer may be one person
 
@@ -127,7 +126,7 @@ def _llr(calibration: Calibration, centroids: np.ndarray) -> float:
     return float(calibration.llr(scores, seconds, seconds).min())
 
 
-def lines(found: dict[str, Any], shown: int = SHOWN) -> Iterator[str]:
+def lines(found: dict[str, Any], shown: int) -> Iterator[str]:
     """The report as text, at most so many lines of each kind."""
     yield (
         f"{found['speakers']} speakers, {found['recordings']} recordings, "

@@ -175,8 +175,7 @@ def table(document: dict[str, Any]) -> str:
     ]
     for collar, title in (("figures", f"collar {COLLAR_S} s"), ("figures_no_collar", "no collar")):
         lines.append(f"{title}:")
-        for figure, name in FIGURES.items():
-            cells = [_cell(document[collar][each][figure]) for each in TITLES]
+        for name, cells in _rows(document[collar]):
             lines.append(f"{name:22}" + "".join(f"{cell:>26}" for cell in cells))
     return "\n".join(lines)
 
@@ -184,7 +183,7 @@ def table(document: dict[str, Any]) -> str:
 def markdown(document: dict[str, Any]) -> str:
     """The page's table."""
     lines = [
-        f"{document['mixtures']} conversations of {document['audio_s'] / 60:.0f} minutes, "
+        f"{document['mixtures']} conversations, {document['audio_s'] / 60:.0f} minutes in all, "
         f"{document['speakers']} speakers of whom {document['enrolled']} are enrolled, network "
         f"`{document['model_id']}`, `--max-fpir {document['max_fpir']}`; {document['collar_s']} s "
         "around each change are not judged; 95 % intervals over the conversations. "
@@ -193,10 +192,15 @@ def markdown(document: dict[str, Any]) -> str:
         f"| % of speech | {' | '.join(TITLES.values())} |",
         f"|{'---|' * (1 + len(TITLES))}",
     ]
-    for figure, name in FIGURES.items():
-        cells = [_cell(document["figures"][each][figure]) for each in TITLES]
+    for name, cells in _rows(document["figures"]):
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _rows(found: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """A figure's name, and its cell of each way."""
+    for figure, name in FIGURES.items():
+        yield name, [_cell(found[way][figure]) for way in TITLES]
 
 
 def _cell(figure: dict[str, Any]) -> str:

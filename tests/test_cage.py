@@ -11,6 +11,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def cage() -> Iterator[Cage]:
-    with Cage(1) as cage:
+    with closing(Cage(1)) as cage:
         yield cage
 
 
@@ -116,14 +117,14 @@ def test_all_busy_is_answered_in_bounded_time(cage: Cage, clip: Path) -> None:
 
 def test_many_threads_share_few_processes(clip: Path) -> None:
     expected = decode(clip)
-    with Cage(2) as cage, ThreadPoolExecutor(8) as pool:
+    with closing(Cage(2)) as cage, ThreadPoolExecutor(8) as pool:
         waves = list(pool.map(cage.decode, [clip] * 40))
         assert all(np.array_equal(wave, expected) for wave in waves)
         assert len(children()) == 2
 
 
 def test_the_processes_end_with_the_cage_and_with_a_killed_server(clip: Path) -> None:
-    with Cage(2) as cage:
+    with closing(Cage(2)) as cage:
         cage.decode(clip)
     assert children() == []
     script = f"""

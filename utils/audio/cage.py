@@ -18,15 +18,22 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
 
 from utils.audio.decoding import AudioLimits
-from utils.audio.source import opened
+from utils.audio.source import check_size, opened, too_slow
 from utils.audio.wave import SAMPLE_RATE
-from utils.errors import NoAudioTrack, NotDecodable, NotReady, TooLarge, TooLong, TooSlow
+from utils.errors import (
+    NoAudioTrack,
+    NotDecodable,
+    NotReady,
+    SpeakerServerError,
+    TooLarge,
+    TooLong,
+    TooSlow,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +42,7 @@ REPLY = struct.Struct("<?Q")  # whether a wave follows, or an error; how many by
 READY = b"r"
 
 ROOT = Path(__file__).parents[2]
-MEMORY_MB = 1_024  # of address space, most of it libraries; ten minutes of sound take 150 MB
+MEMORY_MB = 1_024  # of address space; ten minutes of stereo take 363 MB, 152 MB of it in use
 START_S = 30.0  # a machine under load may take so long to start a process
 GRACE_S = 2.0  # in which a process says by itself that decoding took too long
 LONGEST_ERROR = 2_000  # bytes
@@ -85,17 +92,6 @@ class Cage:
             while True:
                 self._free.get_nowait().end()
 
-    def __enter__(self) -> Cage:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 class _Lost(Exception):
     """A process ended, hung, or answered nonsense."""
@@ -106,10 +102,7 @@ class _Lost(Exception):
 
     def answer(self, limits: AudioLimits) -> NotDecodable | TooSlow:
         if self._is_late:
-            return TooSlow(
-                f"Decoding took longer than {limits.max_decode_s:g} s; send a shorter or a"
-                " simpler recording."
-            )
+            return too_slow(limits.max_decode_s)
         return NotDecodable(
             "The recording cannot be read: decoding it failed badly. Record it again, or send it"
             " in another form."
@@ -158,7 +151,9 @@ class _Worker:
             raise _Lost("it hangs", is_late=self._is_ready) from error
         except OSError as error:
             raise _Lost(f"{error.strerror}") from error
-        return _wave(body) if is_wave else _raise(body)
+        if not is_wave:
+            raise _error(body)
+        return _wave(body)
 
     def end(self) -> None:
         self._process.kill()
@@ -185,11 +180,11 @@ def _wave(body: bytearray) -> np.ndarray:
     return wave
 
 
-def _raise(body: bytearray) -> np.ndarray:
+def _error(body: bytearray) -> SpeakerServerError:
     title, _, message = body.decode("utf-8", "replace").partition("\n")
     if title not in ERRORS:
         raise _Lost("it made no error of ours")
-    raise ERRORS[title](message)
+    return ERRORS[title](message)
 
 
 @contextmanager
@@ -198,10 +193,7 @@ def _as_file(stream: BinaryIO, max_bytes: int) -> Iterator[int]:
     if isinstance(stream, io.FileIO):
         yield stream.fileno()
         return
-    n_bytes = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    if n_bytes > max_bytes:
-        raise TooLarge(f"{n_bytes:,} bytes is too large a recording; send at most {max_bytes:,}.")
+    check_size(stream, max_bytes)
     with open(os.memfd_create("recording"), "wb", buffering=0) as copy:  # noqa: PTH123
         while block := stream.read(COPIED):
             copy.write(block)

@@ -61,6 +61,25 @@ def opened(source: Path | bytes | BinaryIO) -> Iterator[BinaryIO]:
         yield source
 
 
+def check_size(stream: BinaryIO, max_bytes: int) -> int:
+    """Bytes of a seekable stream, which is left at its beginning.
+
+    Raises:
+        TooLarge: they are more than `max_bytes`.
+    """
+    n_bytes = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    if n_bytes > max_bytes:
+        raise TooLarge(f"{n_bytes:,} bytes is too large a recording; send at most {max_bytes:,}.")
+    return n_bytes
+
+
+def too_slow(max_decode_s: float) -> TooSlow:
+    return TooSlow(
+        f"Decoding took longer than {max_decode_s:g} s; send a shorter or a simpler recording."
+    )
+
+
 class Upload:
     """The file object that FFmpeg reads from. It has no name, and it ends when time is up.
 
@@ -73,22 +92,13 @@ class Upload:
         self._max_decode_s = max_decode_s
         self._deadline = time.monotonic() + max_decode_s
         self._error: Exception | None = None
-        n_bytes = stream.seek(0, io.SEEK_END)
-        stream.seek(0)
-        if n_bytes > max_bytes:
-            raise TooLarge(
-                f"{n_bytes:,} bytes is too large a recording; send at most {max_bytes:,}."
-            )
-        if n_bytes == 0:
+        if check_size(stream, max_bytes) == 0:
             raise NotDecodable(f"The recording is empty (0 bytes); {TAKEN}.")
 
     def check(self) -> None:
         """Raises what stopped the reading, if anything did."""
         if time.monotonic() > self._deadline:
-            raise TooSlow(
-                f"Decoding took longer than {self._max_decode_s:g} s; send a shorter or a"
-                " simpler recording."
-            )
+            raise too_slow(self._max_decode_s)
         if self._error is not None:
             raise NotDecodable("The recording could not be read; send it again.") from self._error
 
