@@ -154,7 +154,7 @@ def test_a_server_may_refuse_duplicates_and_choose_its_limits(tmp_path: Path) ->
 def test_an_added_recording_joins_up_to_a_limit(tmp_path: Path) -> None:
     with running_server(tmp_path / "gallery", "--max-recordings", "2") as server:
         unknown = post(server, clip(1, 0), add="True")
-        assert (unknown.status_code, unknown.json()["title"]) == (409, "NotEnrolled")
+        assert (unknown.status_code, unknown.json()["title"]) == (404, "NotEnrolled")
         send(server, clip(1, 0))
         send(server, clip(2, 0))
         before = send(server, clip(1, 2), register="False")

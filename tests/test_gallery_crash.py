@@ -24,8 +24,8 @@ from types import FrameType
 import numpy as np
 import pytest
 
-from utils.errors import AlreadyEnrolled, NotEnrolled
-from utils.gallery import Gallery
+from utils.errors import AlreadyEnrolled, LastRecording, NoSuchRecording, NotEnrolled
+from utils.gallery import Gallery, Profile, Take
 from utils.gallery.files import encode_embeddings
 from utils.scoring import EMBEDDING_SIZE, centroid
 from utils.speaker_id import recording_file_name
@@ -40,7 +40,7 @@ N_ROUNDS = 20  # two kills each
 LONG_ID = "홍길동" * 40  # its name is cut into folders
 # What a speaker has: by the recording's number, the seed of its embeddings.
 State = dict[str, int]
-Change = tuple[str, str, str, int]  # method, speaker ID, number, seed
+Change = tuple[str, str, str, int]  # method, speaker ID, number (of "rename": new ID), seed
 
 # The calls by which a change reaches the disk, named as the interpreter's profiler names them.
 SYSTEM_CALLS = {
@@ -62,6 +62,10 @@ def put_file(folder: Path, speaker_id: str, number: str, seed: int) -> None:
     path = folder / "voice_gallery" / recording_file_name(speaker_id, number)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_embeddings(rows(seed)))
+
+
+def open_gallery(folder: Path) -> Gallery:
+    return Gallery(folder, MODEL, keep_recordings=True)
 
 
 def on_disk(folder: Path, speaker_id: str) -> State:
@@ -89,11 +93,25 @@ def enrolled(folder: Path, gallery: Gallery, speaker_id: str) -> State:
 def after(change: Change, state: State) -> State:
     """What a speaker has once the change has returned."""
     method, _, number, seed = change
-    if method == "delete":
+    if method in {"delete", "rename"}:
         return {}
     if method == "add":
         return {number: seed, **state} if state else state
+    if method == "remove":
+        return (
+            {one: had for one, had in state.items() if one != number} if len(state) > 1 else state
+        )
+    if method == "replace by two":
+        return {number: seed, f"{int(number) + 1}": seed + 1}
     return state if method == "register" and state else {number: seed}
+
+
+def after_all(change: Change, states: dict[str, State]) -> dict[str, State]:
+    """What everybody has once the change has returned."""
+    method, speaker_id, new_id, _ = change
+    own = states.get(speaker_id, {})
+    renamed = {new_id: own} if method == "rename" else {}
+    return {**states, speaker_id: after(change, own), **renamed}
 
 
 def carry_out(gallery: Gallery, change: Change) -> None:
@@ -102,19 +120,31 @@ def carry_out(gallery: Gallery, change: Change) -> None:
         if method == "delete":
             gallery.delete(speaker_id)
         elif method == "add":
-            gallery.add(speaker_id, number, rows(seed), 1.0, most=9)
+            gallery.add(speaker_id, number, rows(seed), 1.0, most=9, media=b"sound")
+        elif method == "remove":
+            gallery.remove_recording(speaker_id, number)
+        elif method == "rename":
+            gallery.rename(speaker_id, number)
+        elif method == "replace by two":
+            takes = [Take(rows(seed), 1.0, number), Take(rows(seed + 1), 1.0, str(int(number) + 1))]
+            gallery.enrol_several(speaker_id, takes, "replace", profile=Profile({"seed": seed}))
         else:
-            getattr(gallery, method)(speaker_id, number, rows(seed), 1.0)
-    except (AlreadyEnrolled, NotEnrolled):
+            getattr(gallery, method)(speaker_id, number, rows(seed), 1.0, media=b"sound")
+    except (AlreadyEnrolled, NotEnrolled, NoSuchRecording, LastRecording):
         pass
 
 
 def assert_nothing_is_left_over(folder: Path) -> None:
     assert {one.name for one in folder.iterdir()} <= {
-        "voice_gallery", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm", ".lock",
+        "voice_gallery", "recordings", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm",
+        ".lock",
     }  # fmt: skip
-    for path in (folder / "voice_gallery").rglob("*"):
-        assert path.suffix == ".npy" or any(path.iterdir()), path
+    voices = folder / "voice_gallery"
+    for path in voices.rglob("*"):
+        assert path.suffix in {".npy", ".json"} or any(path.iterdir()), path
+    for path in (folder / "recordings").rglob("*.media"):
+        name = path.relative_to(folder / "recordings").with_suffix(".npy")
+        assert (voices / name).exists(), "sound without its recording"
 
 
 # Kills at random moments
@@ -123,9 +153,10 @@ def assert_nothing_is_left_over(folder: Path) -> None:
 def change_without_end(folder: Path, pipe: Connection, ids: list[str], seed: int) -> None:
     """Changes its own speakers as fast as it can; tells each change before and after it."""
     random = Random(seed)
-    with Gallery(folder, MODEL) as gallery:
+    with open_gallery(folder) as gallery:
         while True:
-            method = random.choice(["register", "add", "replace", "replace", "delete"])
+            methods = ["register", "add", "replace", "replace by two", "remove", "delete"]
+            method = random.choice(methods)
             speaker_id, number = random.choice(ids), str(random.randrange(3))
             change = (method, speaker_id, number, random.randrange(200))
             pipe.send(change)
@@ -193,7 +224,7 @@ def test_no_returned_change_is_lost_and_none_is_half_done(tmp_path: Path) -> Non
         assert survivor.n_returned >= enough, "the dead process holds the living one up"
         survivor.kill()
         n_returned += victim.n_returned + survivor.n_returned
-        with Gallery(folder, MODEL) as gallery:
+        with open_gallery(folder) as gallery:
             for child in children:
                 for speaker_id in child.ids:
                     now = enrolled(folder, gallery, speaker_id)
@@ -206,7 +237,7 @@ def test_no_returned_change_is_lost_and_none_is_half_done(tmp_path: Path) -> Non
         assert_nothing_is_left_over(folder)
         if turn % 4 == 3:
             (folder / "index.sqlite").unlink()
-            with Gallery(folder, MODEL) as gallery:
+            with open_gallery(folder) as gallery:
                 assert {one: enrolled(folder, gallery, one) for one in states} == states
         # Several recordings a speaker come about by copying; the next round changes them.
         speaker_id = random.choice(sorted(states))
@@ -248,9 +279,9 @@ def fork_to_die(folder: Path, nth: int, change: Change | None) -> Callable[[], b
             os.read(go, 1)
             if change is None:
                 die_at_call(nth)
-                Gallery(folder, MODEL)
+                open_gallery(folder)
             else:
-                gallery = Gallery(folder, MODEL)
+                gallery = open_gallery(folder)
                 die_at_call(nth)
                 carry_out(gallery, change)
             sys.setprofile(None)
@@ -279,26 +310,24 @@ def sweep(pipe: Connection, states: dict[str, State], change: Change) -> None:
 
 
 def _sweep(states: dict[str, State], change: Change) -> int:
-    speaker_id = change[1]
-    old = states.get(speaker_id, {})
-    new = after(change, old)
-    seen: list[State] = []
+    new = after_all(change, states)
+    old: dict[str, State] = {**{one: {} for one in new}, **states}
+    seen: list[dict[str, State]] = []
     with memory_folder() as home:
         template = make_template(home, states)
+        give_profiles(template, states)
         for nth in range(1, 1000):
             folder = home / f"gallery {nth}"
             shutil.copytree(template, folder)
             end = fork_to_die(folder, nth, change)
             # Opened after the fork and before the kill: it goes on where the other has died.
-            with Gallery(folder, MODEL) as survivor:
+            with open_gallery(folder) as survivor:
                 killed = end()
                 survivor.register("bystander", "0", rows(3), 1.0)
-                seen.append(enrolled(folder, survivor, speaker_id))
+                seen.append({one: enrolled(folder, survivor, one) for one in new})
                 assert seen[-1] in (old, new), (nth, seen[-1])
-                for other in states.keys() - {speaker_id}:
-                    assert enrolled(folder, survivor, other) == states[other], nth
-            with Gallery(folder, MODEL) as reopened:
-                assert enrolled(folder, reopened, speaker_id) == seen[-1], nth
+            with open_gallery(folder) as reopened:
+                assert {one: enrolled(folder, reopened, one) for one in new} == seen[-1], nth
                 assert reopened.skipped == []
             assert_nothing_is_left_over(folder)
             shutil.rmtree(folder)
@@ -318,12 +347,13 @@ def sweep_recovery(pipe: Connection, states: dict[str, State], change: Change) -
 
 
 def _sweep_recovery(states: dict[str, State], change: Change) -> int:
-    speaker_id = change[1]
-    allowed = [states[speaker_id], after(change, states[speaker_id])]
+    new = after_all(change, states)
+    allowed: list[dict[str, State]] = [{**{one: {} for one in new}, **states}, new]
     n_kills = 0
     with memory_folder() as home:
         template = make_template(home, states)
-        for first in range(10, 1000, 8):  # by then the intent stands, or soon will
+        give_profiles(template, states)
+        for first in range(10, 1000, 12):  # by then the intent stands, or soon will
             killed_once = home / f"killed at {first}"
             shutil.copytree(template, killed_once)
             if not fork_to_die(killed_once, first, change)():
@@ -332,8 +362,9 @@ def _sweep_recovery(states: dict[str, State], change: Change) -> int:
                 folder = home / f"gallery {first} {nth}"
                 shutil.copytree(killed_once, folder)
                 killed = fork_to_die(folder, nth, None)()
-                with Gallery(folder, MODEL) as gallery:
-                    assert enrolled(folder, gallery, speaker_id) in allowed, (first, nth)
+                with open_gallery(folder) as gallery:
+                    now = {one: enrolled(folder, gallery, one) for one in new}
+                    assert now in allowed, (first, nth)
                 assert_nothing_is_left_over(folder)
                 shutil.rmtree(folder)
                 n_kills += killed
@@ -355,8 +386,14 @@ def make_template(home: Path, states: dict[str, State]) -> Path:
     for speaker_id, state in states.items():
         for number, seed in state.items():
             put_file(template, speaker_id, number, seed)
-    Gallery(template, MODEL).close()
+    open_gallery(template).close()
     return template
+
+
+def give_profiles(template: Path, states: dict[str, State]) -> None:
+    with open_gallery(template) as gallery:
+        for speaker_id in states:
+            gallery.set_profile(speaker_id, Profile({"site": "Seoul"}))
 
 
 def run(target: Callable[..., None], *arguments: object) -> object:
@@ -390,9 +427,16 @@ STATES: dict[str, State] = {
         ("replace", "hong", "9"),
         ("replace", LONG_ID, "0"),
         ("replace", "new", "0"),
+        ("replace by two", "hong", "1"),
+        ("replace by two", "new", "0"),
+        ("remove", "hong", "1"),
+        ("remove", LONG_ID, "0"),
+        ("rename", "hong", "new"),
+        ("rename", LONG_ID, "새" * 60),
         ("delete", "hong", ""),
         ("delete", LONG_ID, ""),
     ],
+    ids=lambda value: value[:8],
 )
 def test_a_kill_before_any_call_leaves_the_old_or_the_new(
     method: str, speaker_id: str, number: str
@@ -402,7 +446,9 @@ def test_a_kill_before_any_call_leaves_the_old_or_the_new(
     assert n_kills > 10
 
 
-@pytest.mark.parametrize(("method", "number"), [("replace", "1"), ("delete", "")])
+@pytest.mark.parametrize(
+    ("method", "number"), [("replace by two", "1"), ("rename", "new"), ("delete", "")]
+)
 def test_a_recovery_may_be_killed_too(method: str, number: str) -> None:
     n_kills = run(sweep_recovery, STATES, (method, "hong", number, 99))
     assert isinstance(n_kills, int), n_kills
@@ -417,13 +463,14 @@ def test_a_recovery_may_be_killed_too(method: str, number: str) -> None:
     [
         (("register", "new", "0", 9), "fsync replace fsync COMMIT"),
         (("add", "hong", "9", 9), "fsync replace fsync COMMIT"),
+        (("remove", "hong", "0", 9), "unlink fsync COMMIT"),
         (
             ("replace", "hong", "1", 9),
             "fsync fsync COMMIT replace fsync unlink unlink fsync COMMIT",
         ),
         (("delete", "hong", "", 0), "COMMIT unlink unlink unlink fsync COMMIT"),
     ],
-    ids=["register", "add", "replace", "delete"],
+    ids=["register", "add", "remove", "replace", "delete"],
 )
 def test_each_step_is_on_the_disk_before_the_next(
     tmp_path: Path, change: Change, order: str

@@ -19,7 +19,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,13 @@ class Calibration:
     llr_line: tuple[float, float, float, float]  # offset, score, duration, score * duration
     target_line: tuple[float, float]  # expected score of a right answer: offset, duration
     strangers: StrangerModel
+
+    @cached_property
+    def calibration_id(self) -> str:
+        """16 hex digits, others for other numbers: what scores mean to whoever keeps it."""
+        numbers = [self.model_id, self.nearest, self.llr_line, self.target_line]
+        text = json.dumps([*numbers, asdict(self.strangers)])
+        return hashlib.sha256(text.encode() + self.cohort.tobytes()).hexdigest()[:16]
 
     def statistics(self, embeddings: Rows) -> CohortStatistics:
         """(n, 64) rows of length 1 -> what they have with the cohort."""

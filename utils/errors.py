@@ -7,8 +7,9 @@
           TooLarge            413
         BadAudio              422  NotDecodable, NoAudioTrack, TooLong, TooSlow, TooShort, NoSpeech,
                                    Clipped, TooNoisy, TwoVoices
-        GalleryError          409  AlreadyEnrolled, NotEnrolled, EmptyGallery,
-                                   LikelyDuplicate, TooManyRecordings
+        GalleryError          409  AlreadyEnrolled, EmptyGallery, LikelyDuplicate,
+                                   TooManyRecordings, LastRecording, ConsentExpired
+                              404  NotEnrolled, NoSuchRecording
         NotReady              503
 
 `web` answers each with the status beside it. Every message is a sentence that says what was
@@ -150,6 +151,22 @@ class AlreadyEnrolled(GalleryError):
 
 class NotEnrolled(GalleryError):
     """The speaker ID is not in the gallery."""
+
+    status = 404
+
+
+class NoSuchRecording(GalleryError):
+    """The speaker has no recording of this number."""
+
+    status = 404
+
+
+class LastRecording(GalleryError):
+    """It is the only recording of a speaker: without it nobody would be left."""
+
+
+class ConsentExpired(GalleryError):
+    """The speaker's consent has ended."""
 
 
 class EmptyGallery(GalleryError):

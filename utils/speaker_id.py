@@ -31,6 +31,7 @@ _BAD_BEGINNING = re.compile(r"[.-]|(?:con|prn|aux|nul|com[0-9]|lpt[0-9])\.")
 _PIECE_LENGTH = 200
 _SEAM = "+/+"
 _SUFFIX = ".npy"
+_PROFILE_SUFFIX = ".json"
 
 
 @dataclass(frozen=True)
@@ -129,14 +130,7 @@ def recording_file_name(speaker_id: str, number: str) -> str:
         >>> recording_file_name("홍" * 23, "0").count("/")
         1
     """
-    speaker_id, number = check_speaker_id(speaker_id), check_number(number)
-    text = "".join(
-        chr(byte) if byte in _PLAIN_BYTES else f"%{byte:02X}" for byte in speaker_id.encode()
-    )
-    if _BAD_BEGINNING.match(text):
-        text = f"%{ord(text[0]):02X}{text[1:]}"
-    pieces = [text[at : at + _PIECE_LENGTH] for at in range(0, len(text), _PIECE_LENGTH)]
-    return f"{_SEAM.join(pieces)}-{number}{_SUFFIX}"
+    return f"{_on_disk(check_speaker_id(speaker_id))}-{check_number(number)}{_SUFFIX}"
 
 
 def parse_recording_file_name(file_name: str) -> RecordingName | None:
@@ -155,6 +149,47 @@ def parse_recording_file_name(file_name: str) -> RecordingName | None:
         return None
     # Only the one way of writing a name is ours: two names never mean one recording.
     return name if recording_file_name(name.speaker_id, name.number) == file_name else None
+
+
+def profile_file_name(speaker_id: str) -> str:
+    """Names the gallery's file of what is known of a speaker, as `recording_file_name` does.
+
+    Raises:
+        BadSpeakerId: as `check_speaker_id`.
+
+    Example:
+        >>> profile_file_name("hong@example.org")
+        'hong%40example.org.json'
+    """
+    return _on_disk(check_speaker_id(speaker_id)) + _PROFILE_SUFFIX
+
+
+def parse_profile_file_name(file_name: str) -> str | None:
+    """The speaker ID out of what `profile_file_name` wrote; None for any other name.
+
+    Example:
+        >>> parse_profile_file_name("hong%40example.org.json")
+        'hong@example.org'
+        >>> parse_profile_file_name("Hong.json") is None
+        True
+    """
+    text = file_name.removesuffix(_PROFILE_SUFFIX).replace(_SEAM, "")
+    try:
+        speaker_id = check_speaker_id(unquote(text, errors="strict"))
+    except (UnicodeDecodeError, BadRequest):
+        return None
+    return speaker_id if profile_file_name(speaker_id) == file_name else None
+
+
+def _on_disk(speaker_id: str) -> str:
+    """A checked ID as part of a file name, cut into folders where it is long."""
+    text = "".join(
+        chr(byte) if byte in _PLAIN_BYTES else f"%{byte:02X}" for byte in speaker_id.encode()
+    )
+    if _BAD_BEGINNING.match(text):
+        text = f"%{ord(text[0]):02X}{text[1:]}"
+    pieces = [text[at : at + _PIECE_LENGTH] for at in range(0, len(text), _PIECE_LENGTH)]
+    return _SEAM.join(pieces)
 
 
 def _too_long(n_characters: int) -> BadSpeakerId:

@@ -18,22 +18,19 @@ from typing import Literal
 
 import numpy as np
 
+from utils.gallery.records import FileStat
 from utils.scoring import EMBEDDING_SIZE, centroid, check_unit_rows
-from utils.speaker_id import parse_recording_file_name, recording_file_name
+from utils.speaker_id import (
+    parse_profile_file_name,
+    parse_recording_file_name,
+    recording_file_name,
+)
 
 MAX_FILE_BYTES = 4 * 2**20  # 16,000 segments: hours of one speaker
 _MAX_FOLDERS_DEEP = 8  # the longest ID takes seven
 _HEADER_FIELD = re.compile(rb"'(\w+)':\s*('[^']*'|True|False|\([\d, ]*\))")
 _SHAPE = re.compile(rb"\((\d{1,12}), *%d,?\)" % EMBEDDING_SIZE)
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".new-", ".tmp"
-
-
-@dataclass(frozen=True)
-class FileStat:
-    """By what a file is taken for unchanged without reading it."""
-
-    size: int  # bytes
-    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -114,25 +111,32 @@ def read_recording(folder: Path, file_name: str) -> StoredFile:
         ValueError: not a recording, as `decode_embeddings`.
         OSError: cannot be read.
     """
+    data, stat = read_bounded(folder / file_name, MAX_FILE_BYTES)
+    digest = hashlib.sha256(data).hexdigest()
+    return StoredFile(file_name, stat, digest, decode_embeddings(data))
+
+
+def read_bounded(path: Path, most: int) -> tuple[bytes, FileStat]:
+    """Reads a plain file; a symbolic link is not followed.
+
+    Raises:
+        ValueError: more bytes than `most`.
+        OSError: cannot be read.
+    """
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(folder / file_name, flags), "rb") as file:
+    with os.fdopen(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())
-        if status.st_size > MAX_FILE_BYTES:
-            raise ValueError(f"{status.st_size} bytes; at most {MAX_FILE_BYTES} are read")
-        data = file.read(MAX_FILE_BYTES + 1)
-    return StoredFile(
-        file_name=file_name,
-        stat=FileStat(status.st_size, status.st_mtime_ns),
-        sha256=hashlib.sha256(data).hexdigest(),
-        embeddings=decode_embeddings(data),
-    )
+        if status.st_size > most:
+            raise ValueError(f"{status.st_size} bytes; at most {most} are read")
+        data = file.read(most + 1)
+    return data, FileStat(status.st_size, status.st_mtime_ns)
 
 
-def scan(folder: Path) -> tuple[dict[str, FileStat], list[Skipped]]:
-    """Lists what may be recordings by name and stat, without opening one.
+def scan(folder: Path) -> tuple[dict[str, FileStat], dict[str, FileStat], list[Skipped]]:
+    """Lists what may be recordings and profiles by name and stat, without opening one.
 
     Returns:
-        The .npy files, names relative to `folder`, and what was passed over.
+        The .npy files and the profiles, names relative to `folder`, and what was passed over.
 
     Raises:
         OSError: `folder` itself cannot be listed.
@@ -142,7 +146,8 @@ def scan(folder: Path) -> tuple[dict[str, FileStat], list[Skipped]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             _look_at(entry, entry.name, _MAX_FOLDERS_DEEP, found, skipped)
-    return found, skipped
+    profiles = {name: found.pop(name) for name in list(found) if name.endswith(".json")}
+    return found, profiles, skipped
 
 
 def speaker_files(folder: Path, speaker_id: str) -> list[str]:
@@ -184,18 +189,20 @@ def _owner_only(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def put_in_place(folder: Path, temporary: str, file_name: str) -> None:
-    """Gives a temporary file its name, in one step, and sees the name to the disk.
+def put_in_place(source: Path, target: Path, top: Path) -> None:
+    """Gives a file another name, in one step, and sees the name to the disk.
+
+    Args:
+        top: the folder under which the target lies, at whatever depth.
 
     Raises:
-        OSError: among them FileNotFoundError, there is no such temporary file.
+        OSError: among them FileNotFoundError, there is no such source.
     """
-    target = folder / file_name
     make_folder(target.parent)
-    (folder / temporary).replace(target)
+    source.replace(target)
     sync_folder(target.parent)
-    if target.parent != folder:
-        sync_folder(folder)
+    if target.parent != top:
+        sync_folder(top)
 
 
 def remove_files(folder: Path, file_names: Iterable[str]) -> None:
@@ -258,7 +265,7 @@ def _look_at(
             with os.scandir(entry.path) as entries:
                 for below in entries:
                     _look_at(below, f"{name}/{below.name}", depth - 1, found, skipped)
-        elif not entry.name.lower().endswith(".npy"):
+        elif not entry.name.lower().endswith(".npy") and not parse_profile_file_name(name):
             return
         elif entry.is_symlink():
             skipped.append(Skipped(name, "a symbolic link"))

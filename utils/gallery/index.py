@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass
+from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from utils.gallery.files import FileStat
+from utils.gallery.records import Changes, Entry, FileStat, Plan, Recording
 from utils.scoring import EMBEDDING_SIZE, centroid, check_unit_rows
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x53504B31  # "SPK1": tells our files from any other SQLite database
-_BUSY_TIMEOUT_S = 30.0  # writers take turns by the writer lock; this is for SQLite's own moments
+BUSY_TIMEOUT_S = 30.0  # writers take turns by the writer lock; this is for SQLite's own moments
 
 # A speaker that leaves keeps its row, without ID and centroid, so that other processes can drop it
 # by its slot: nothing of a deleted person is left. `forgotten` is the last change whose emptied
@@ -34,6 +34,7 @@ CREATE TABLE recording (
     speech_s REAL,
     sha256 TEXT NOT NULL,
     model_id TEXT NOT NULL,
+    calibration_id TEXT,
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL
 );
@@ -47,19 +48,18 @@ CREATE TABLE speaker (
     UNIQUE (speaker_id, model_id)
 );
 CREATE INDEX speaker_changed ON speaker (changed);
-CREATE TABLE intent (
+CREATE TABLE profile (
     speaker_id TEXT PRIMARY KEY,
-    file_name TEXT,
-    number TEXT,
-    enrolled_at TEXT,
-    speech_s REAL,
-    sha256 TEXT,
-    model_id TEXT,
-    temporary TEXT
+    document TEXT NOT NULL,
+    consent_until TEXT,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL
 );
+CREATE TABLE intent (speaker_id TEXT PRIMARY KEY, plan TEXT NOT NULL);
 CREATE TABLE state (change INTEGER NOT NULL, forgotten INTEGER NOT NULL);
 INSERT INTO state VALUES (0, 0);
 """
+RECORDING_COLUMNS = "file_name, number, enrolled_at, speech_s, sha256, model_id, calibration_id"
 _MARK = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
 
 
@@ -69,48 +69,6 @@ class BrokenIndex(sqlite3.DatabaseError):
 
 class IndexReplaced(Exception):
     """The index's file was removed or exchanged while it was open."""
-
-
-@dataclass(frozen=True)
-class Recording:
-    """What is known about one enrolment recording."""
-
-    file_name: str  # under voice_gallery/
-    number: str
-    enrolled_at: str  # UTC, ISO 8601; of a file that was copied in, its time of modification
-    speech_s: float | None  # None: not known, the file was copied in
-    sha256: str  # of the file, hex
-    model_id: str  # the network that made the embeddings
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A recording with what the index derives from its file."""
-
-    recording: Recording
-    stat: FileStat
-    embeddings: np.ndarray  # float32 (segments, 64), rows of unit length
-
-
-@dataclass(frozen=True)
-class Intent:
-    """A change of several steps that was begun: whoever finds it carries it out."""
-
-    speaker_id: str
-    recording: Recording | None = None  # all that the speaker is to have; None for a deletion
-    temporary: str | None = None  # the name under which the recording's file waits
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What happened to one network's speakers since a change that the reader has seen."""
-
-    change: int  # the last one
-    everything: bool  # whether `speakers` is all there is, and not a difference
-    emptied: list[int]  # slots whose speakers have left
-    speakers: list[Any]  # slot and ID
-    centroids: np.ndarray  # float32 (len(speakers), 64), rows of unit length
-    enrolled_s: list[float | None]  # of speech in all recordings; None: not known of one of them
 
 
 class Index:
@@ -125,7 +83,7 @@ class Index:
         """
         self._path = path
         self._connection = sqlite3.connect(
-            path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         try:
             self._execute("PRAGMA synchronous = FULL")
@@ -141,6 +99,16 @@ class Index:
         except BaseException:
             self._connection.close()
             raise
+
+    def check(self) -> None:
+        """Looks at every page: damage is met at the start, and not in the midst of a change.
+
+        Raises:
+            BrokenIndex: there is some.
+        """
+        found = self._rows("PRAGMA quick_check(1)")
+        if found != [("ok",)]:
+            raise BrokenIndex(str(found[0][0]))
 
     def close(self) -> None:
         self._connection.close()
@@ -175,10 +143,7 @@ class Index:
 
     def recordings(self, speaker_id: str) -> list[Recording]:
         """All recordings of one speaker, whichever network made them, by file name."""
-        query = (
-            "SELECT file_name, number, enrolled_at, speech_s, sha256, model_id FROM recording"
-            " WHERE speaker_id = ? ORDER BY file_name"
-        )
+        query = f"SELECT {RECORDING_COLUMNS} FROM recording WHERE speaker_id = ? ORDER BY file_name"  # noqa: S608
         return [Recording(*row) for row in self._rows(query, (speaker_id,))]
 
     def files(self) -> dict[str, tuple[str, FileStat]]:
@@ -203,12 +168,11 @@ class Index:
         for entry in entries:
             embeddings.setdefault(entry.recording.model_id, []).append(entry.embeddings)
         centroids = {model: centroid(np.concatenate(rows)) for model, rows in embeddings.items()}
-        self._execute("UPDATE state SET change = change + 1")
-        [(change,)] = self._rows("SELECT change FROM state")
+        change = self._next_change()
         self._execute("DELETE FROM recording WHERE speaker_id = ?", (speaker_id,))
         self._connection.executemany(
-            "INSERT INTO recording (file_name, number, enrolled_at, speech_s, sha256, model_id,"
-            " size, mtime_ns, speaker_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO recording ({RECORDING_COLUMNS}, size, mtime_ns, speaker_id)"  # noqa: S608
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [(*astuple(entry.recording), *astuple(entry.stat), speaker_id) for entry in entries],
         )
         query = "SELECT slot, model_id FROM speaker WHERE speaker_id = ?"
@@ -229,6 +193,48 @@ class Index:
             ],
         )
 
+    def put_profile(
+        self, speaker_id: str, profile: tuple[str, str | None, FileStat] | None
+    ) -> None:
+        """Makes this a speaker's profile: document, end of the consent, stat of its file.
+
+        Belongs into a `transaction`.
+        """
+        self._execute("DELETE FROM profile WHERE speaker_id = ?", (speaker_id,))
+        if profile:
+            document, until, stat = profile
+            values = (speaker_id, document, until, *astuple(stat))
+            self._execute("INSERT INTO profile VALUES (?, ?, ?, ?, ?)", values)
+        change = self._next_change()
+        self._execute("UPDATE speaker SET changed = ? WHERE speaker_id = ?", (change, speaker_id))
+
+    def profile(self, speaker_id: str) -> str | None:
+        """The document of a speaker's profile."""
+        rows = self._rows("SELECT document FROM profile WHERE speaker_id = ?", (speaker_id,))
+        return str(rows[0][0]) if rows else None
+
+    def profile_files(self) -> dict[str, FileStat]:
+        """By speaker, the stat at which the profile's file was read."""
+        rows = self._rows("SELECT speaker_id, size, mtime_ns FROM profile")
+        return {speaker_id: FileStat(*stat) for speaker_id, *stat in rows}
+
+    def expired(self, now: str) -> list[str]:
+        """The speakers whose consent had ended by a time, UTC in ISO 8601."""
+        query = "SELECT speaker_id FROM profile WHERE consent_until <= ? ORDER BY speaker_id"
+        return [speaker_id for (speaker_id,) in self._rows(query, (now,))]
+
+    def speakers(self, query: str, offset: int, limit: int) -> tuple[list[str], int]:
+        """A page of the IDs, in order, that a text occurs in whatever its case; and how many do."""
+        self._connection.create_function("casefold", 1, str.casefold, deterministic=True)
+        where = "FROM recording WHERE ? = '' OR instr(casefold(speaker_id), ?)"
+        text = query.casefold()
+        [(total,)] = self._rows(f"SELECT COUNT(DISTINCT speaker_id) {where}", (text, text))
+        page = self._rows(
+            f"SELECT DISTINCT speaker_id {where} ORDER BY speaker_id LIMIT ? OFFSET ?",
+            (text, text, limit, offset),
+        )
+        return [speaker_id for (speaker_id,) in page], total
+
     def changes(self, since: int, model_id: str) -> Changes:
         """What happened to the speakers of one network after the change `since`; -1 for all.
 
@@ -242,7 +248,9 @@ class Index:
             rows = self._rows(
                 "SELECT slot, speaker_id, centroid, (SELECT CASE WHEN COUNT(*) = COUNT(speech_s)"
                 " THEN SUM(speech_s) END FROM recording WHERE recording.speaker_id ="
-                " speaker.speaker_id AND recording.model_id = speaker.model_id)"
+                " speaker.speaker_id AND recording.model_id = speaker.model_id),"
+                " (SELECT consent_until FROM profile"
+                " WHERE profile.speaker_id = speaker.speaker_id)"
                 " FROM speaker WHERE changed > ? AND model_id = ?",
                 (-1 if everything else since, model_id),
             )
@@ -252,10 +260,11 @@ class Index:
         return Changes(
             change=change,
             everything=everything,
-            emptied=[slot for slot, speaker_id, _, _ in rows if speaker_id is None],
-            speakers=[(slot, speaker_id) for slot, speaker_id, _, _ in here],
-            centroids=_centroids(blob for _, _, blob, _ in here),
-            enrolled_s=[seconds for *_, seconds in here],
+            emptied=[row[0] for row in rows if row[1] is None],
+            speakers=[row[:2] for row in here],
+            centroids=_centroids(row[2] for row in here),
+            enrolled_s=[row[3] for row in here],
+            consent_until=[row[4] for row in here],
         )
 
     def forget_emptied(self) -> None:
@@ -265,26 +274,15 @@ class Index:
                 self._execute("DELETE FROM speaker WHERE speaker_id IS NULL")
                 self._execute("UPDATE state SET forgotten = change")
 
-    def put_intent(self, intent: Intent) -> None:
+    def put_intent(self, plan: Plan) -> None:
         """Commits to a change before its first file is touched."""
-        recording = astuple(intent.recording) if intent.recording else (None,) * 6
         with self.transaction():
-            self._execute(
-                "INSERT INTO intent (speaker_id, temporary, file_name, number, enrolled_at,"
-                " speech_s, sha256, model_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (intent.speaker_id, intent.temporary, *recording),
-            )
+            values = (plan.speaker_id, plan.to_json())
+            self._execute("INSERT INTO intent (speaker_id, plan) VALUES (?, ?)", values)
 
-    def intents(self) -> list[Intent]:
+    def intents(self) -> list[Plan]:
         """The changes that were begun and not finished."""
-        rows = self._rows(
-            "SELECT speaker_id, temporary, file_name, number, enrolled_at, speech_s, sha256,"
-            " model_id FROM intent"
-        )
-        return [
-            Intent(speaker_id, None if recording[0] is None else Recording(*recording), temporary)
-            for speaker_id, temporary, *recording in rows
-        ]
+        return [Plan.from_json(text) for (text,) in self._rows("SELECT plan FROM intent")]
 
     def clear_intent(self, speaker_id: str) -> None:
         self._execute("DELETE FROM intent WHERE speaker_id = ?", (speaker_id,))
@@ -293,48 +291,17 @@ class Index:
         """Takes what was deleted out of the write-ahead log too, unless somebody reads just now."""
         self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def _next_change(self) -> int:
+        self._execute("UPDATE state SET change = change + 1")
+        [(change,)] = self._rows("SELECT change FROM state")
+        return int(change)
+
     def _execute(self, statement: str, values: Sequence[object] = ()) -> None:
         self._connection.execute(statement, values).close()
 
     def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         # Always to the end: a cursor left half-way holds its read transaction open.
         return self._connection.execute(query, values).fetchall()
-
-
-def is_broken(error: sqlite3.DatabaseError) -> bool:
-    """Whether an index must be made again, as against a full disk, a lock, a missing right."""
-    # Without a code it is Python that could not read a value: text that is not UTF-8.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    missing_table = sqlite3.SQLITE_ERROR
-    return code in {missing_table, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-
-
-def salvage(path: Path) -> dict[str, Recording]:
-    """Reads out of a broken index, or one of another version, what the files do not say.
-
-    Returns:
-        By file name what could be read; to be believed where the file has that SHA-256.
-    """
-    query = "SELECT file_name, number, enrolled_at, speech_s, sha256, model_id FROM recording"
-    found: dict[str, Recording] = {}
-    try:
-        with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection:
-            for name, number, enrolled_at, speech_s, *rest in connection.execute(query):
-                if all(isinstance(text, str) for text in (name, number, enrolled_at, *rest)):
-                    seconds = speech_s if isinstance(speech_s, float) else None
-                    found[name] = Recording(name, number, enrolled_at, seconds, *rest)
-    except sqlite3.DatabaseError:
-        pass  # what was read before the damage is kept
-    return found
-
-
-def remove_index(path: Path) -> None:
-    """Removes the index and SQLite's files beside it.
-
-    An index without its -wal and -shm, or they without it, would be taken for another state.
-    """
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _identity(path: Path) -> tuple[int, int]:

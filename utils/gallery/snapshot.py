@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 
-from utils.gallery.index import Changes, Index, IndexReplaced, Recording
+from utils.gallery.index import Index, IndexReplaced
+from utils.gallery.records import Changes
 from utils.scoring import EMBEDDING_SIZE, Candidate, cosine_scores, top_candidates
 
 
@@ -107,9 +110,12 @@ class View:
         self._change = -1
         self._id_of_slot: dict[int, str] = {}
         self._snapshot = Snapshot.empty()
+        self._consents = _Consents()
 
     def snapshot(self) -> Snapshot:
         """Shows every change that any process has committed before the call.
+
+        Whose consent has ended is not in it.
 
         Raises:
             IndexReplaced: the index's file is another one by now, or the view was closed for it.
@@ -120,12 +126,16 @@ class View:
             if data_version != self._data_version:
                 self._apply(self._index.changes(self._change, self._model_id))
                 self._data_version = data_version
+            ended = self._consents.ended()
+            if ended:
+                self._snapshot = self._snapshot.changed(ended, {})
             return self._snapshot
 
-    def recordings(self, speaker_id: str) -> list[Recording]:
-        """What is known of a speaker's recordings; errors as `snapshot`."""
+    @contextmanager
+    def index(self) -> Iterator[Index]:
+        """The index, for questions of this thread alone; errors as `snapshot`."""
         with self._asking():
-            return self._index.recordings(speaker_id)
+            yield self._index
 
     def close(self) -> None:
         with self._lock:
@@ -143,6 +153,7 @@ class View:
     def _apply(self, changes: Changes) -> None:
         if changes.everything:
             self._id_of_slot, self._snapshot = {}, Snapshot.empty()
+            self._consents = _Consents()
         leaving = {
             self._id_of_slot.pop(slot) for slot in changes.emptied if slot in self._id_of_slot
         }
@@ -153,5 +164,32 @@ class View:
                 changes.speakers, changes.centroids, changes.enrolled_s, strict=True
             )
         }
+        for (_, one), until in zip(changes.speakers, changes.consent_until, strict=True):
+            self._consents.put(one, until)
         self._snapshot = self._snapshot.changed(leaving, put)
         self._change = changes.change
+
+
+class _Consents:
+    """Whose consent ends when."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}  # seconds of the epoch
+        self._next: list[tuple[float, str]] = []  # a heap; what `_until` does not say is over
+
+    def put(self, speaker_id: str, until: str | None) -> None:
+        if until is None:
+            self._until.pop(speaker_id, None)
+            return
+        end = datetime.fromisoformat(until).timestamp()
+        self._until[speaker_id] = end
+        heapq.heappush(self._next, (end, speaker_id))
+
+    def ended(self) -> set[str]:
+        """Those whose consent has ended since this was asked last."""
+        ended: set[str] = set()
+        while self._next and self._next[0][0] <= datetime.now(UTC).timestamp():
+            end, speaker_id = heapq.heappop(self._next)
+            if self._until.get(speaker_id) == end:
+                ended.add(speaker_id)
+        return ended

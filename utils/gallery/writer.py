@@ -1,12 +1,13 @@
 """What changes the gallery, in an order that a kill or a power cut cannot spoil.
 
     enrol     file beside, fsync, rename, fsync the folder, commit the index
-    add       as enrol
-    replace   file beside, fsync, commit the intent, rename, unlink the old ones, fsync, commit
+    replace   files beside, fsync, commit the intent, rename, unlink the old ones, fsync, commit
     delete    commit the intent, unlink, fsync the folder, commit
+    rename    commit the intent, rename, fsync the folder, commit
 
-The steps after an intent can be done again and again, to the same end. Whoever calls anything
-here holds the gallery's writer lock.
+Several recordings at once, or one with a profile, go the way of `replace`. The steps after an
+intent can be done again and again, to the same end. Whoever calls anything here holds the
+gallery's writer lock.
 """
 
 from __future__ import annotations
@@ -14,16 +15,30 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from utils.errors import AlreadyEnrolled, NotEnrolled, NotReady, TooManyRecordings
+from utils.errors import (
+    AlreadyEnrolled,
+    ConsentExpired,
+    LastRecording,
+    NoSuchRecording,
+    NotEnrolled,
+    NotReady,
+    TooManyRecordings,
+)
 from utils.gallery import files
-from utils.gallery.files import FileStat, Skipped, StoredFile
-from utils.gallery.index import Entry, Index, Intent, Recording
-from utils.speaker_id import parse_recording_file_name, recording_file_name
+from utils.gallery.files import Skipped
+from utils.gallery.index import Index
+from utils.gallery.intake import take_in_folder
+from utils.gallery.plans import VOICES, Executor, media_path
+from utils.gallery.profile import Profile, Receipt, decode_profile, encode_profile
+from utils.gallery.receipts import describe, receipt
+from utils.gallery.records import Network, Plan, Recording, Take, Waiting
+from utils.speaker_id import profile_file_name, recording_file_name
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +46,14 @@ log = logging.getLogger(__name__)
 class Writer:
     """Changes the files and the index of one gallery together."""
 
-    def __init__(self, folder: Path, index: Index, model_id: str) -> None:
+    def __init__(self, folder: Path, index: Index, network: Network) -> None:
         """Takes the gallery's folder, its index, and the network that new recordings are of."""
-        self._files = folder / "voice_gallery"
+        self._folder = folder
+        self._files = folder / VOICES
         self._mark = folder / ".writing"
         self._index = index
-        self._model_id = model_id
+        self._network = network
+        self._executor = Executor(folder, index)
 
     def is_interrupted(self) -> bool:
         """Whether the last writer died, or failed, before it had finished."""
@@ -54,148 +71,325 @@ class Writer:
         Raises:
             OSError, sqlite3.Error: the disk does not take it; nothing is lost.
         """
-        for intent in self._index.intents():
+        for plan in self._index.intents():
             try:
-                self._finish(intent)
+                self._executor.carry_out(plan)
             except NotReady:
-                log.warning("a re-registration is given up: its file is gone")
+                log.warning("an enrolment is given up: its file is gone")
                 with self._index.transaction():
-                    self._index.clear_intent(intent.speaker_id)
+                    self._index.clear_intent(plan.speaker_id)
         files.remove_leftovers(self._files)
-        skipped = self._take_in_folder(remembered)
+        skipped = take_in_folder(self._files, self._index, self._network, remembered)
+        self._executor.remove_orphaned_media()
         self._index.forget_emptied()
         self._mark.unlink(missing_ok=True)
         return skipped
 
-    def enrol(self, speaker_id: str, number: str, data: bytes, speech_s: float) -> None:
+    def register(
+        self, speaker_id: str, takes: Sequence[Take], profile: Profile | None = None
+    ) -> None:
         """Enrols a speaker that this network does not know.
 
         Raises:
             AlreadyEnrolled: it does.
+            ConsentExpired: what is known of the speaker says so.
             OSError, sqlite3.Error: the disk does not take it; nothing is changed.
         """
-        recording = self._describe(speaker_id, number, data, speech_s)
-        known = self._index.recordings(speaker_id)
-        if os.path.lexists(self._files / recording.file_name) and not any(
-            one.file_name == recording.file_name for one in known
-        ):
-            self._take_in_folder({})  # somebody copied it in: then it is enrolled
-            known = self._index.recordings(speaker_id)
-        if self._index.is_enrolled(speaker_id, self._model_id):
+        known = self._known(speaker_id, takes)
+        if self._index.is_enrolled(speaker_id, self._network.model_id):
+            self._check_consent(speaker_id, profile)
             raise AlreadyEnrolled(
                 f"{speaker_id} is enrolled already; send re_register=True to replace it."
             )
         if known:  # by another network
-            self.replace(speaker_id, number, data, speech_s)
-            return
-        self._put_beside([], recording, speaker_id, data)
+            self.replace(speaker_id, takes, profile)
+        else:
+            self._put_beside(speaker_id, takes, profile)
 
-    def add(self, speaker_id: str, number: str, data: bytes, speech_s: float, most: int) -> None:
-        """Puts a recording beside those that are enrolled of a speaker.
+    def add(self, speaker_id: str, takes: Sequence[Take], most: int) -> None:
+        """Puts recordings beside those that are enrolled of a speaker.
 
         Raises:
             NotEnrolled: this network knows no such speaker.
-            AlreadyEnrolled: there is a recording of this number.
-            TooManyRecordings: there are `most` already.
+            AlreadyEnrolled: there is a recording of one of the numbers.
+            TooManyRecordings: there would be more than `most`.
+            ConsentExpired: what is known of the speaker says so.
             OSError, sqlite3.Error: the disk does not take it; nothing is changed.
         """
-        recording = self._describe(speaker_id, number, data, speech_s)
-        if os.path.lexists(self._files / recording.file_name):
-            self._take_in_folder({})  # if somebody copied it in, then it is enrolled
-        known = self._index.recordings(speaker_id)
-        ours = [one for one in known if one.model_id == self._model_id]
+        ours = [
+            one for one in self._known(speaker_id, takes) if one.model_id == self._network.model_id
+        ]
         if not ours:
             raise NotEnrolled(f"{speaker_id} is not enrolled; register a first recording.")
-        if os.path.lexists(self._files / recording.file_name):
-            raise AlreadyEnrolled(
-                f"{speaker_id} has a recording {number} already; give this one another number."
-            )
-        if len(ours) >= most:
+        for take in takes:
+            if take.number is not None and self._is_there(speaker_id, take.number):
+                raise AlreadyEnrolled(
+                    f"{speaker_id} has a recording {take.number} already; give this one another "
+                    "number."
+                )
+        if len(ours) + len(takes) > most:
             raise TooManyRecordings(len(ours))
-        self._put_beside(known, recording, speaker_id, data)
+        self._put_beside(speaker_id, takes, None)
 
-    def _put_beside(
-        self, known: list[Recording], recording: Recording, speaker_id: str, data: bytes
+    def replace(
+        self, speaker_id: str, takes: Sequence[Take], profile: Profile | None = None
     ) -> None:
-        """Writes a new file, and tells the index of it and of those that are known."""
-        with self._marked():
-            temporary = files.write_temporary(self._files, data)
-            try:
-                files.put_in_place(self._files, temporary, recording.file_name)
-                self._commit(speaker_id, [*known, recording])
-            except BaseException:
-                waits = (self._files / temporary).exists()
-                files.remove_files(self._files, [temporary if waits else recording.file_name])
-                raise
-
-    def replace(self, speaker_id: str, number: str, data: bytes, speech_s: float) -> None:
-        """Makes one recording all that there is of a speaker.
+        """Makes these recordings all that there are of a speaker; what else is known stays.
 
         Raises:
+            ConsentExpired: what is known of the speaker says so.
             OSError, sqlite3.Error: the disk does not take it. Either nothing is changed, or
                 `recover` will finish it.
         """
-        with self._marked():
-            temporary = files.write_temporary(self._files, data)
-            recording = self._describe(speaker_id, number, data, speech_s)
-            intent = Intent(speaker_id, recording, temporary)
-            try:
-                files.sync_folder(self._files)  # the intent must not outlive the file's name
-                self._index.put_intent(intent)
-            except BaseException:
-                (self._files / temporary).unlink(missing_ok=True)
-                raise
-            self._finish(intent)
+        self._check_consent(speaker_id, profile)
+        self._commit_to(speaker_id, takes, profile, keeps=False)
 
-    def delete(self, speaker_id: str) -> None:
+    def rewrite(self, speaker_id: str, takes: Mapping[Recording, Take]) -> None:
+        """Gives recordings that are there the embeddings of this network; errors as `replace`."""
+        with self._marked():
+            put: list[Waiting] = []
+            for old, take in takes.items():
+                data = files.encode_embeddings(take.embeddings)
+                new = replace(
+                    self._describe(speaker_id, old.number, data, take.speech_s),
+                    enrolled_at=old.enrolled_at,
+                )
+                put.append(self._write(f"{VOICES}/{new.file_name}", data, new))
+            self._begin(Plan(speaker_id, tuple(put), keeps=True))
+
+    def restore(
+        self,
+        speaker_id: str,
+        parts: Sequence[tuple[Recording, bytes, bytes | None]],
+        profile: Profile | None,
+    ) -> None:
+        """Makes recordings out of an archive, with what it says of them, all of a speaker.
+
+        Args:
+            parts: what is known of each, its .npy file, and its sound where that is kept.
+
+        Raises:
+            OSError, sqlite3.Error: as `replace`.
+        """
+        with self._marked():
+            put = [
+                waiting
+                for recording, data, media in parts
+                for waiting in self._write_recording(recording, data, media)
+            ]
+            put += self._write_profile(speaker_id, profile)
+            self._begin(Plan(speaker_id, tuple(put)))
+
+    def set_profile(self, speaker_id: str, profile: Profile) -> None:
+        """Makes this all that is known of a speaker beside the voice.
+
+        Raises:
+            NotEnrolled: there is no recording.
+            OSError, sqlite3.Error: the disk does not take it. Either nothing is changed, or
+                `recover` will finish it.
+        """
+        self._require(speaker_id)
+        with self._marked():
+            if profile.is_empty:
+                files.remove_files(self._files, [profile_file_name(speaker_id)])
+            for waiting in self._write_profile(speaker_id, profile):
+                self._executor.put_in_place(waiting)
+            with self._index.transaction():
+                self._executor.commit_profile(speaker_id)
+
+    def rename(self, speaker_id: str, new_id: str) -> None:
+        """Gives a speaker another ID, with everything that there is.
+
+        Raises:
+            NotEnrolled: there is no recording.
+            AlreadyEnrolled: there are recordings under the new ID.
+            OSError, sqlite3.Error: as `replace`.
+        """
+        self._require(speaker_id)
+        if files.speaker_files(self._files, new_id) or self._index.recordings(new_id):
+            raise AlreadyEnrolled(f"{new_id} is enrolled already; choose another ID.")
+        with self._marked():
+            files.remove_files(self._files, [profile_file_name(new_id)])  # of nobody
+            self._begin(Plan(speaker_id, rename_to=new_id))
+
+    def remove_recording(self, speaker_id: str, number: str) -> Receipt:
+        """Removes one recording of several.
+
+        Raises:
+            NotEnrolled: there is no recording.
+            NoSuchRecording: there is none of this number.
+            LastRecording: there is no other that would answer.
+            OSError, sqlite3.Error: as `replace`.
+        """
+        known = self._require(speaker_id)
+        name = recording_file_name(speaker_id, number)
+        staying = [one for one in known if one.file_name != name]
+        if len(staying) == len(known):
+            raise NoSuchRecording(f"{speaker_id} has no recording {number}; list them first.")
+        if not staying:
+            raise LastRecording(
+                f"{number} is the only recording of {speaker_id}; delete the speaker, or add "
+                "another recording first."
+            )
+        going = describe(self._folder, [f"{VOICES}/{name}", media_path(name)])
+        with self._marked():
+            files.remove_files(self._folder, [one.name for one in going])
+            with self._index.transaction():
+                self._executor.commit(speaker_id, [], staying)
+            self._index.empty_log()
+        return receipt(self._folder, speaker_id, going)
+
+    def delete(self, speaker_id: str) -> Receipt:
         """Removes every file of a speaker, whoever made it, and all that the index says.
 
         Raises:
             NotEnrolled: there is nothing.
             OSError, sqlite3.Error: as `replace`.
         """
-        here = files.speaker_files(self._files, speaker_id)
-        if not here and not self._index.recordings(speaker_id):
+        going = describe(self._folder, self._executor.all_files(speaker_id))
+        if not going and not self._index.recordings(speaker_id):
             raise NotEnrolled(f"{speaker_id} is not enrolled; there is nothing to delete.")
         with self._marked():
-            self._index.put_intent(Intent(speaker_id))
-            self._finish(Intent(speaker_id))
+            self._begin(Plan(speaker_id))
             self._index.empty_log()
+        return receipt(self._folder, speaker_id, going)
 
-    def _finish(self, intent: Intent) -> None:
-        """Carries an intent out from whatever step on."""
-        keep = intent.recording.file_name if intent.recording else None
-        if intent.recording and intent.temporary and (self._files / intent.temporary).exists():
-            files.put_in_place(self._files, intent.temporary, intent.recording.file_name)
-        if intent.recording:
-            self._read_back(intent.recording)
-        others = [one for one in files.speaker_files(self._files, intent.speaker_id) if one != keep]
-        files.remove_files(self._files, others)
-        self._commit(intent.speaker_id, [intent.recording] if intent.recording else [])
+    def recordings(self, speaker_id: str) -> list[Recording]:
+        """What is enrolled of a speaker."""
+        return self._index.recordings(speaker_id)
 
-    def _commit(self, speaker_id: str, recordings: list[Recording]) -> None:
-        """Tells the index that these are all there are of a speaker."""
-        entries = []
-        for recording in recordings:
-            stored = self._read_back(recording)
-            entries.append(Entry(recording, stored.stat, stored.embeddings))
-        with self._index.transaction():
-            self._index.put_speaker(speaker_id, entries)
-            self._index.clear_intent(speaker_id)
+    def expired(self, now: str) -> list[str]:
+        """The speakers whose consent had ended by a time, UTC in ISO 8601."""
+        return self._index.expired(now)
 
-    def _read_back(self, recording: Recording) -> StoredFile:
-        """Reads a file that was written a moment ago, or before the kill.
+    def _require(self, speaker_id: str) -> list[Recording]:
+        known = self._index.recordings(speaker_id)
+        if not known:
+            raise NotEnrolled(f"{speaker_id} is not enrolled; check the ID.")
+        return known
 
-        Raises:
-            NotReady: it is not there, or not as it was written.
-        """
+    def _known(self, speaker_id: str, takes: Sequence[Take]) -> list[Recording]:
+        """What is enrolled of a speaker, once files that somebody copied in are, too."""
+        known = self._index.recordings(speaker_id)
+        names = {one.file_name for one in known}
+        numbers = [take.number for take in takes if take.number is not None]
+        if any(
+            self._is_there(speaker_id, number)
+            and recording_file_name(speaker_id, number) not in names
+            for number in numbers
+        ):
+            take_in_folder(self._files, self._index, self._network, {})
+            known = self._index.recordings(speaker_id)
+        return known
+
+    def _is_there(self, speaker_id: str, number: str) -> bool:
+        return os.path.lexists(self._files / recording_file_name(speaker_id, number))
+
+    def _check_consent(self, speaker_id: str, profile: Profile | None) -> None:
+        document = self._index.profile(speaker_id)
+        if profile is None and document is not None:
+            profile = decode_profile(document.encode())
+        if profile and profile.consent and profile.consent.is_expired(datetime.now(UTC)):
+            raise ConsentExpired(
+                f"The consent of {speaker_id} ended at {profile.consent.until}; record a new one, "
+                "or delete the speaker."
+            )
+
+    def _put_beside(self, speaker_id: str, takes: Sequence[Take], profile: Profile | None) -> None:
+        """Writes new files, and tells the index of them and of those that are known."""
+        self._check_consent(speaker_id, profile)
+        if len(takes) > 1 or profile is not None:
+            self._commit_to(speaker_id, takes, profile, keeps=True)
+            return
+        known = self._index.recordings(speaker_id)
+        with self._marked():
+            put = self._write_takes(speaker_id, takes)
+            try:
+                for waiting in put:
+                    self._executor.put_in_place(waiting)
+                new = [one.recording for one in put if one.recording]
+                with self._index.transaction():
+                    self._executor.commit(speaker_id, new, known)
+            except BaseException:
+                self._take_back(put)
+                raise
+
+    def _commit_to(
+        self, speaker_id: str, takes: Sequence[Take], profile: Profile | None, *, keeps: bool
+    ) -> None:
+        """Writes files beside, makes the change an intent, and carries it out."""
+        with self._marked():
+            put = self._write_takes(speaker_id, takes)
+            try:
+                put += self._write_profile(speaker_id, profile)
+            except BaseException:
+                self._take_back(put)
+                raise
+            self._begin(Plan(speaker_id, tuple(put), keeps=keeps))
+
+    def _begin(self, plan: Plan) -> None:
         try:
-            stored = files.read_recording(self._files, recording.file_name)
-        except (FileNotFoundError, ValueError) as error:
-            raise NotReady("The disk lost a recording; check it and try again.") from error
-        if stored.sha256 != recording.sha256:
-            raise NotReady("The disk gave other bytes back than written; check it and try again.")
-        return stored
+            if plan.put:
+                files.sync_folder(self._files)  # the intent must not outlive the files' names
+            self._index.put_intent(plan)
+        except BaseException:
+            self._take_back(plan.put)
+            raise
+        self._executor.carry_out(plan)
+
+    def _write_takes(self, speaker_id: str, takes: Sequence[Take]) -> list[Waiting]:
+        put: list[Waiting] = []
+        free = self._free_number(speaker_id, takes)
+        try:
+            for take in takes:
+                data = files.encode_embeddings(take.embeddings)
+                number = take.number
+                if number is None:
+                    number, free = str(free), free + 1
+                recording = self._describe(speaker_id, number, data, take.speech_s)
+                put += self._write_recording(recording, data, take.media)
+        except BaseException:
+            self._take_back(put)
+            raise
+        return put
+
+    def _write_recording(
+        self, recording: Recording, data: bytes, media: bytes | None
+    ) -> list[Waiting]:
+        """The sound first: without a recording beside it, it is nobody's and is removed."""
+        put = []
+        if media is not None:
+            put.append(self._write(media_path(recording.file_name), media))
+        try:
+            put.append(self._write(f"{VOICES}/{recording.file_name}", data, recording))
+        except BaseException:
+            self._take_back(put)
+            raise
+        return put
+
+    def _write_profile(self, speaker_id: str, profile: Profile | None) -> list[Waiting]:
+        if profile is None or profile.is_empty:
+            return []
+        data = encode_profile(profile.at(datetime.now(UTC)))
+        return [self._write(f"{VOICES}/{profile_file_name(speaker_id)}", data)]
+
+    def _write(self, path: str, data: bytes, recording: Recording | None = None) -> Waiting:
+        return Waiting(files.write_temporary(self._files, data), path, recording)
+
+    def _take_back(self, put: Sequence[Waiting]) -> None:
+        """Removes files of a change that is not made, whether they have their names or not."""
+        for one in put:
+            waits = (self._files / one.temporary).exists()
+            path = f"{VOICES}/{one.temporary}" if waits else one.path
+            files.remove_files(self._folder, [path])
+
+    def _free_number(self, speaker_id: str, takes: Sequence[Take]) -> int:
+        known = [one.number for one in self._index.recordings(speaker_id)]
+        asked = [take.number for take in takes if take.number is not None]
+        free = 1 + max((int(number) for number in [*known, *asked]), default=-1)
+        while self._is_there(speaker_id, str(free)):
+            free += 1
+        return free
 
     def _describe(self, speaker_id: str, number: str, data: bytes, speech_s: float) -> Recording:
         return Recording(
@@ -204,7 +398,8 @@ class Writer:
             enrolled_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             speech_s=float(speech_s),
             sha256=hashlib.sha256(data).hexdigest(),
-            model_id=self._model_id,
+            model_id=self._network.model_id,
+            calibration_id=self._network.calibration_id,
         )
 
     @contextmanager
@@ -213,84 +408,3 @@ class Writer:
         self._mark.touch()
         yield
         self._mark.unlink()
-
-    def _take_in_folder(self, remembered: Mapping[str, Recording]) -> list[Skipped]:
-        """Brings the index up to the folder; reads the files only whose stat it does not know."""
-        found, skipped = files.scan(self._files)
-        known = self._index.files()
-        touched = {one for name, (one, _) in known.items() if name not in found}
-        speaker_of: dict[str, str] = {}
-        for name, stat in found.items():
-            if name in known:
-                speaker_of[name], known_stat = known[name]
-            elif parsed := parse_recording_file_name(name):
-                speaker_of[name], known_stat = parsed.speaker_id, None
-            else:
-                skipped.append(Skipped(name, "not named as a recording is"))
-                continue
-            if stat != known_stat:
-                touched.add(speaker_of[name])
-        names: dict[str, list[str]] = {one: [] for one in sorted(touched)}
-        for name in sorted(speaker_of):
-            if speaker_of[name] in names:
-                names[speaker_of[name]].append(name)
-        if names:
-            known_stats = {name: stat for name, (_, stat) in known.items()}
-            with self._index.transaction():
-                for speaker_id in names:
-                    skipped += self._take_in(speaker_id, names[speaker_id], known_stats, remembered)
-        for one in skipped:
-            log.warning("skipped %s: %s", one.file_name, one.reason)
-        others = self._index.foreign_files(self._model_id)
-        if others:
-            log.warning("%d files are of another network and take no part", len(others))
-        skipped += [Skipped(name, f"made by another network, {model}") for name, model in others]
-        return skipped
-
-    def _take_in(
-        self,
-        speaker_id: str,
-        names: list[str],
-        known_stats: Mapping[str, FileStat],
-        remembered: Mapping[str, Recording],
-    ) -> list[Skipped]:
-        """Reads a speaker's files and makes them all that the index knows of the speaker."""
-        known = self._index.recordings(speaker_id)
-        known_by_name = {one.file_name: one for one in known}
-        entries: list[Entry] = []
-        skipped: list[Skipped] = []
-        for name in names:
-            try:
-                stored = files.read_recording(self._files, name)
-            except ValueError as error:
-                skipped.append(Skipped(name, str(error)))
-            except OSError as error:
-                skipped.append(Skipped(name, f"cannot be read: {error.strerror}"))
-            else:
-                recording = self._recall(stored, known_by_name.get(name, remembered.get(name)))
-                entries.append(Entry(recording, stored.stat, stored.embeddings))
-        was = [(one, known_stats[one.file_name]) for one in known]
-        if [(one.recording, one.stat) for one in entries] == was:
-            return skipped  # a broken file alone, met again
-        try:
-            self._index.put_speaker(speaker_id, entries)
-        except ValueError as error:
-            self._index.put_speaker(speaker_id, [])
-            skipped += [Skipped(one.recording.file_name, str(error)) for one in entries]
-        return skipped
-
-    def _recall(self, stored: StoredFile, known: Recording | None) -> Recording:
-        """What was known of a file if it is still that one, else what it says itself."""
-        if known is not None and known.sha256 == stored.sha256:
-            return known
-        name = parse_recording_file_name(stored.file_name)
-        assert name is not None, "only parsed names come here"
-        modified = datetime.fromtimestamp(stored.stat.mtime_ns / 1e9, UTC)
-        return Recording(
-            file_name=stored.file_name,
-            number=name.number,
-            enrolled_at=modified.isoformat(timespec="milliseconds"),
-            speech_s=None,
-            sha256=stored.sha256,
-            model_id=self._model_id,
-        )
