@@ -5,10 +5,12 @@
           OutsideUploadRoots  403
           RecordingNotFound   404
           TooLarge            413
+          BadArchive          422
         BadAudio              422  NotDecodable, NoAudioTrack, TooLong, TooSlow, TooShort, NoSpeech,
                                    Clipped, TooNoisy, TwoVoices
         GalleryError          409  AlreadyEnrolled, EmptyGallery, LikelyDuplicate,
-                                   TooManyRecordings, LastRecording, ConsentExpired
+                                   TooManyRecordings, LastRecording, ConsentExpired,
+                                   AnotherNetwork
                               404  NotEnrolled, NoSuchRecording
         NotReady              503
 
@@ -61,6 +63,12 @@ class TooLarge(BadRequest):
     """The recording has more bytes than the server takes."""
 
     status = 413
+
+
+class BadArchive(BadRequest):
+    """An exported gallery that is none, or that is damaged."""
+
+    status = 422
 
 
 class BadAudio(SpeakerServerError):
@@ -191,6 +199,10 @@ class TooManyRecordings(GalleryError):
             f"{n_recordings} recordings of this speaker are enrolled, and no more are kept; "
             "replace them with re_register=True."
         )
+
+
+class AnotherNetwork(GalleryError):
+    """Embeddings that the network of this gallery did not make."""
 
 
 class NotReady(SpeakerServerError):

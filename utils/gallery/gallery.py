@@ -202,6 +202,24 @@ class Gallery(Store):
             else:
                 writer.replace(speaker_id, takes, profile)
 
+    def restore(
+        self,
+        speaker_id: str,
+        parts: Sequence[tuple[Recording, bytes, bytes | None]],
+        profile: Profile | None,
+    ) -> None:
+        """Makes recordings out of an archive, with what it says of them, all of a speaker.
+
+        Args:
+            parts: what is known of each, its .npy file, its sound or None; sound is kept here
+                also where new recordings' is not.
+
+        Raises:
+            NotReady: as `replace`.
+        """
+        with self._writing() as writer:
+            writer.restore(check_speaker_id(speaker_id), parts, profile)
+
     def recompute(self, speaker_id: str, embed: Callable[[bytes], tuple[np.ndarray, float]]) -> int:
         """Gives a speaker's recordings of other networks the embeddings of this one.
 
