@@ -15,7 +15,7 @@ from evaluation.conditions import Condition, hear
 from evaluation.files import read_text
 from utils.calibration import Calibration, Floats, Rows
 from utils.embedding import Engine, load_engine
-from utils.identification import speech_windows
+from utils.hearing import speech_windows
 from utils.quality import QualityRules, find_speech, measure
 from utils.scoring import centroid
 from utils.speech import SpeechDetector

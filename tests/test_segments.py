@@ -15,7 +15,7 @@ from utils.audio import decode
 from utils.calibration import Calibration, load_calibration
 from utils.embedding import BEST_MODEL, Engine, load_engine
 from utils.gallery import Snapshot
-from utils.identification import speech_windows
+from utils.hearing import speech_windows
 from utils.quality import find_speech, measure
 from utils.scoring import centroid
 from utils.segments import SegmentSettings, Turn, find_turns, to_rttm

@@ -1,39 +1,30 @@
 """A recording's way, from its bytes to the answer: the one place that ties the others together.
 
-decode -> where is speech? enough of it? -> windows -> embeddings -> search -> is it really
-somebody? -> register, re-register or not -> answer
+`hearing` (decode, where is speech? enough of it? windows, embeddings) -> search -> `judging` (is it
+really somebody?) -> register, re-register or not -> answer. `questions` has what is asked without
+enrolling anybody.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
-import numpy as np
-
+from utils import questions
 from utils.audio import AudioLimits, decode
-from utils.calibration import LEVEL_SPEAKERS, Calibration
-from utils.decision import Verdict, compare, decide
+from utils.calibration import Calibration
+from utils.clock import Clock
+from utils.decision import Verdict
 from utils.embedding import Engine
-from utils.errors import AlreadyEnrolled, EmptyGallery, LikelyDuplicate, TwoVoices
-from utils.features import Array, log_mel_windows
-from utils.gallery import Candidate, Gallery, Snapshot
-from utils.quality import (
-    Quality,
-    QualityRules,
-    find_speech,
-    measure,
-    require,
-    two_voices,
-    windows_with_speech,
-)
-from utils.scoring import centroid
+from utils.errors import AlreadyEnrolled, EmptyGallery, LikelyDuplicate
+from utils.gallery import Candidate, Gallery
+from utils.hearing import Decode, Ear, Hearing, Source
+from utils.judging import Judge, other_speaker
+from utils.quality import Quality, QualityRules
+from utils.questions import Asked, Identification
 from utils.speaker_id import RecordingName
-from utils.speech import Mask, SpeechDetector
+from utils.speech import SpeechDetector
 
 Decision = Literal["registered", "re_registered", "recording_added", "identified"]
 
@@ -89,14 +80,33 @@ class Identifier:
     limits: AudioLimits = field(default_factory=AudioLimits)
     rules: QualityRules = field(default_factory=QualityRules)
     policy: Policy = field(default_factory=Policy)
-    _levels: _Levels = field(init=False, repr=False)
+    decode: Decode = decode
+    ear: Ear = field(init=False, repr=False)
+    judge: Judge = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_levels", _Levels(self.calibration))
+        ear = Ear(
+            self.engine,
+            self.detector,
+            self.limits,
+            self.rules,
+            self.policy.refuse_two_voices,
+            self.decode,
+        )
+        object.__setattr__(self, "ear", ear)
+        object.__setattr__(self, "judge", Judge(self.calibration, self.policy.max_fpir))
+
+    def identify(
+        self, asked: Asked, *, candidates: Sequence[str] | None = None, top_k: int = N_CANDIDATES
+    ) -> Identification:
+        """Who of the enrolled speakers it is, or of the `candidates`: `questions.identify`."""
+        return questions.identify(
+            self.ear, self.judge, self.gallery, asked, candidates=candidates, top_k=top_k
+        )
 
     def answer(
         self,
-        source: Path | bytes | BinaryIO,
+        source: Source,
         recording: RecordingName,
         *,
         re_register: bool = False,
@@ -117,26 +127,26 @@ class Identifier:
             LikelyDuplicate: the policy refuses a voice that is enrolled under another ID.
             NotEnrolled, AlreadyEnrolled, TooManyRecordings: the recording cannot be added.
         """
-        clock = _Clock()
+        clock = Clock()
         speaker_id = recording.speaker_id
         with clock.stage("gallery"):
             enrols = register and (add or re_register or speaker_id not in self.gallery)
-        embeddings, quality, of_two = self._hear(source, enrols, clock)
-        probe = centroid(embeddings)
+        hearing = self.ear.listen(source, clock, enrolling=enrols)
+        voice = hearing.voice
         with clock.stage("search"):
             before = self.gallery.snapshot()
-            nearest = before.search(probe, N_CANDIDATES)
-            verdict = self._judge(probe, quality, nearest, before)
-            matches = self._matches(probe, quality, speaker_id, before) if enrols else None
+            nearest = before.search(voice.embedding, N_CANDIDATES)
+            verdict = self.judge.verdict(voice, nearest, before)
+            matches = self.judge.matches(voice, speaker_id, before) if enrols else None
         decision: Decision = "identified"
         duplicate_of = None
         with clock.stage("gallery"):
             if enrols:
-                duplicate_of = _other_speaker(nearest, verdict, speaker_id)
+                duplicate_of = other_speaker(nearest, verdict, speaker_id)
                 if duplicate_of and self.policy.refuse_duplicates:
                     raise LikelyDuplicate
-                decision = self._enrol(recording, embeddings, quality.speech_s, re_register, add)
-                nearest = self.gallery.search(probe, top=N_CANDIDATES)
+                decision = self._enrol(recording, hearing, re_register, add)
+                nearest = self.gallery.search(voice.embedding, top=N_CANDIDATES)
         if not nearest:
             raise EmptyGallery("Nobody is enrolled yet; register a speaker first.")
         return Answer(
@@ -145,126 +155,26 @@ class Identifier:
             score=nearest[0].score,
             candidates=nearest,
             verdict=verdict if decision == "identified" else None,
-            quality=quality,
-            has_two_voices=of_two,
+            quality=hearing.quality,
+            has_two_voices=hearing.has_two_voices,
             duplicate_of=duplicate_of if decision != "identified" else None,
             matches_before=matches if decision != "identified" else None,
             timings_ms=clock.timings_ms(),
         )
 
-    def _hear(
-        self, source: Path | bytes | BinaryIO, enrols: bool, clock: _Clock
-    ) -> tuple[Array, Quality, bool]:
-        """The recording's embeddings, (windows, 64), what it is good for, and if two speak."""
-        with clock.stage("decode"):
-            wave = decode(source, self.limits)
-        with clock.stage("features"):
-            mask = find_speech(wave, self.detector)
-            quality = measure(wave, mask)
-            require(quality, self.rules, enrolling=enrols)
-            windows = speech_windows(wave, mask, self.engine)
-        with clock.stage("embedding"):
-            embeddings = self.engine.embed(windows)
-        of_two = two_voices(embeddings)
-        if of_two and enrols and self.policy.refuse_two_voices:
-            raise TwoVoices
-        return embeddings, quality, of_two
-
-    def _judge(
-        self, probe: Array, quality: Quality, nearest: list[Candidate], gallery: Snapshot
-    ) -> Verdict | None:
-        if not nearest:
-            return None
-        rows = [gallery.row_of[each.speaker_id] for each in nearest]
-        return decide(
-            self.calibration,
-            probe,
-            gallery.centroids[rows],
-            probe_s=quality.speech_s,
-            enrolled_s=[each.enrolled_s for each in nearest],
-            speakers=gallery.count,
-            level=self._levels.of(gallery),
-            max_fpir=self.policy.max_fpir,
-        )
-
-    def _matches(
-        self, probe: Array, quality: Quality, speaker_id: str, gallery: Snapshot
-    ) -> bool | None:
-        """Whether the voice is that of the ID as it is enrolled; None where it is not."""
-        if speaker_id not in gallery:
-            return None
-        centroids = gallery.centroids[[gallery.row_of[speaker_id]]]
-        enrolled_s = [gallery.enrolled_s(speaker_id)]
-        _, ratios = compare(self.calibration, probe, centroids, quality.speech_s, enrolled_s)
-        return bool(ratios[0] > 0.0)
-
     def _enrol(
-        self,
-        recording: RecordingName,
-        embeddings: Array,
-        speech_s: float,
-        re_register: bool,
-        add: bool,
+        self, recording: RecordingName, hearing: Hearing, re_register: bool, add: bool
     ) -> Decision:
-        speaker_id, most = recording.speaker_id, self.policy.max_recordings
+        speaker_id, number = recording.speaker_id, recording.number
+        embeddings, speech_s = hearing.embeddings, hearing.quality.speech_s
         if add:
-            self.gallery.add(speaker_id, recording.number, embeddings, speech_s, most)
+            self.gallery.add(speaker_id, number, embeddings, speech_s, self.policy.max_recordings)
             return "recording_added"
         if re_register and speaker_id in self.gallery:
-            self.gallery.replace(speaker_id, recording.number, embeddings, speech_s)
+            self.gallery.replace(speaker_id, number, embeddings, speech_s)
             return "re_registered"
         try:
-            self.gallery.register(speaker_id, recording.number, embeddings, speech_s)
+            self.gallery.register(speaker_id, number, embeddings, speech_s)
         except AlreadyEnrolled:  # another request was quicker: then this one asks
             return "identified"
         return "registered"
-
-
-def _other_speaker(
-    nearest: list[Candidate], verdict: Verdict | None, speaker_id: str
-) -> str | None:
-    """Whose voice it is, where that is another ID's beyond doubt."""
-    if verdict is None or verdict.outcome != "accepted" or nearest[0].speaker_id == speaker_id:
-        return None
-    return nearest[0].speaker_id
-
-
-def speech_windows(wave: Array, mask: Mask, engine: Engine) -> Array:
-    """The log-mel windows that vote: (windows, frames, mels), those with enough speech in them."""
-    windows = log_mel_windows(wave, engine.features)
-    voting: Array = windows[windows_with_speech(mask, wave.size, engine.features)]
-    return voting
-
-
-class _Levels:
-    """`Calibration.level` of the newest gallery, from as many speakers as that takes."""
-
-    def __init__(self, calibration: Calibration) -> None:
-        self._calibration = calibration
-        self._newest: tuple[Snapshot | None, float] = (None, 0.0)
-
-    def of(self, gallery: Snapshot) -> float:
-        known, level = self._newest  # one read, so that threads see a pair that belongs together
-        if known is not gallery:
-            step = -(-gallery.count // LEVEL_SPEAKERS)
-            level = self._calibration.level(np.ascontiguousarray(gallery.centroids[::step]))
-            self._newest = (gallery, level)
-        return level
-
-
-class _Clock:
-    """Times the stages of one request."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._stages: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self._stages[name] = self._stages.get(name, 0.0) + time.perf_counter() - started
-
-    def timings_ms(self) -> dict[str, float]:
-        total = time.perf_counter() - self._started
-        return {name: round(1e3 * s, 2) for name, s in {**self._stages, "total": total}.items()}

@@ -15,11 +15,13 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
+from utils import judging
 from utils.calibration import Calibration
-from utils.decision import Verdict, decide
+from utils.decision import Verdict
 from utils.embedding import Engine
 from utils.features import log_mel
 from utils.gallery import Snapshot
+from utils.hearing import Voice
 from utils.quality import find_speech
 from utils.scoring import centroid
 from utils.speech import CHUNK, CHUNK_S, SAMPLE_RATE, Mask, SpeechDetector
@@ -160,19 +162,11 @@ def judge(
         ID, None of an unknown speaker; and verdict, None of an empty gallery.
     """
     nearest = gallery.search(voice, N_NEAREST)
-    if not nearest:
-        return None, None
-    verdict = decide(
-        calibration,
-        voice,
-        gallery.centroids[[gallery.row_of[each.speaker_id] for each in nearest]],
-        probe_s=speech_s,
-        enrolled_s=[each.enrolled_s for each in nearest],
-        speakers=gallery.count,
-        level=level,
-        max_fpir=max_fpir,
+    verdict = judging.judge(
+        calibration, Voice(voice, speech_s), nearest, gallery, level=level, max_fpir=max_fpir
     )
-    return nearest[0].speaker_id if verdict.outcome == "accepted" else None, verdict
+    is_known = verdict is not None and verdict.outcome == "accepted"
+    return nearest[0].speaker_id if is_known else None, verdict
 
 
 def _named(

@@ -1,0 +1,88 @@
+"""What is asked about a recording without enrolling anybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from utils.clock import Clock
+from utils.decision import Verdict
+from utils.errors import EmptyGallery
+from utils.gallery import Candidate, Gallery
+from utils.hearing import Ear, Hearing, Source, Voice
+from utils.judging import Judge, only
+from utils.quality import Quality
+from utils.speaker_id import check_speaker_id
+
+N_WEIGHED = 5  # speakers that a verdict weighs against each other
+
+Asked = Source | Hearing | Voice
+"""A recording, what was heard in one, or the embedding of one."""
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Who of the enrolled speakers it is."""
+
+    candidates: list[Candidate]
+    """The nearest speakers, best first."""
+    verdict: Verdict
+    """Whether the first of them is to be believed."""
+    quality: Quality | None
+    """None of an embedding."""
+    has_two_voices: bool | None
+    timings_ms: dict[str, float]
+
+    @property
+    def speaker_id(self) -> str | None:
+        """The speaker, if one is accepted."""
+        return self.candidates[0].speaker_id if self.verdict.outcome == "accepted" else None
+
+
+def identify(
+    ear: Ear,
+    judge: Judge,
+    gallery: Gallery,
+    asked: Asked,
+    *,
+    candidates: Sequence[str] | None,
+    top_k: int,
+) -> Identification:
+    """Finds the nearest speakers, and says whether it is the first of them.
+
+    Args:
+        candidates: IDs of the speakers who may be meant; None: everybody. With fewer of them a
+            stranger is less likely taken for one, and the verdict knows that.
+        top_k: how many of the nearest to name, at least 1.
+
+    Raises:
+        BadAudio, TooLarge: as `Ear.listen`.
+        NotEnrolled, BadSpeakerId: one of the candidates is nobody.
+        EmptyGallery: nobody is enrolled.
+    """
+    clock = Clock()
+    voice, hearing = listen(ear, asked, clock)
+    with clock.stage("search"):
+        everybody = gallery.snapshot()
+        among = everybody
+        if candidates is not None:
+            among = only(everybody, [check_speaker_id(each) for each in candidates])
+        nearest = among.search(voice.embedding, max(top_k, N_WEIGHED))
+        verdict = judge.verdict(voice, nearest[:N_WEIGHED], everybody, among)
+    if verdict is None:
+        raise EmptyGallery("Nobody is enrolled yet; register a speaker first.")
+    return Identification(
+        candidates=nearest[:top_k],
+        verdict=verdict,
+        quality=hearing.quality if hearing else None,
+        has_two_voices=hearing.has_two_voices if hearing else None,
+        timings_ms=clock.timings_ms(),
+    )
+
+
+def listen(ear: Ear, asked: Asked, clock: Clock) -> tuple[Voice, Hearing | None]:
+    """The voice that is asked about, and what was heard if it came as a recording."""
+    if isinstance(asked, Voice):
+        return asked, None
+    hearing = asked if isinstance(asked, Hearing) else ear.listen(asked, clock)
+    return hearing.voice, hearing
