@@ -10,25 +10,27 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from flask import Flask
 
 from evaluation import report
 from utils.errors import SpeakerServerError
-from utils.identification import Answer, Identifier
+from utils.identification import Answer
 from utils.quality import Quality
+from web.application import create_app
 from web.problems import TYPE, problem
-from web.routes import answer_json, make_routes
+from web.routes import answer_json
 from web.schemas import IdentificationFields
+from web.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.ko.md")
 BENCHMARK = ROOT / "benchmarks" / "request.json"
 SETTING = re.compile(r"(--[a-z-]+) (?:(?! --)[^\[])*\[env var: (\w+)\](?: \(default: ([^)]*)\))?")
 FENCED = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+PLACE = re.compile(r"<(?:[^<>:]+:)?")  # what opens a value in a Flask rule
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 SENT_BESIDE_THE_SCHEMA = {"file", "ip_address"}
 
@@ -53,6 +55,18 @@ def table_rows(text: str) -> list[list[str]]:
     """The cells of every line that is one of a table."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def routes(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """Method and path of every route but those of files that only pages ask for."""
+    app = create_app(Settings(gallery=tmp_path_factory.mktemp("gallery")))
+    return {
+        f"{method} {PLACE.sub(r'{', rule.rule).replace('>', '}')}"
+        for rule in app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.endpoint.endswith("static")
+    }
 
 
 def leaves(family: type[SpeakerServerError]) -> list[type[SpeakerServerError]]:
@@ -95,16 +109,20 @@ def test_every_error_is_documented_as_it_is_answered(error: type[SpeakerServerEr
 
 
 @pytest.mark.parametrize("name", READMES)
-def test_every_route_and_field_stands_in_the_readme(name: str) -> None:
-    app = Flask("documented", static_folder=None)
-    app.register_blueprint(make_routes(cast(Identifier, None), ()))
-    for rule in app.url_map.iter_rules():
-        (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        assert f"`{method} {rule.rule}`" in read(name)
+def test_every_route_and_field_stands_in_the_readme(name: str, routes: set[str]) -> None:
+    for route in routes:
+        assert f"`{route}`" in read(name) or " /v1/" in route
     described = {row[0] for row in table_rows(read(name))}
     quality = Quality(0.0, 0.0, 0.0, 0.0, None)
     answer = answer_json(Answer("", "identified", 0.0, [], None, quality, False, None, None, {}))
     assert {f"`{field}`" for field in known_fields() | set(answer)} <= described
+
+
+def test_every_route_stands_in_the_docs_of_the_interface(routes: set[str]) -> None:
+    """And no other one; values in a path are written as in the OpenAPI file."""
+    first_cells = {row[0] for row in table_rows(read("docs/api.md"))}
+    shown = {cell for cell in first_cells if re.fullmatch(r"`[A-Z]+ /\S*`", cell)}
+    assert shown == {f"`{route}`" for route in routes}
 
 
 def known_fields() -> set[str]:

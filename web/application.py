@@ -1,17 +1,20 @@
-"""Makes the Flask application out of settings, an engine and a gallery."""
+"""Makes the application out of settings, an engine and a gallery."""
 
 from __future__ import annotations
 
-from flask import Flask
+from flask_openapi.openapi import OpenAPI
 
 from utils.calibration import load_calibration
 from utils.embedding import BEST_MODEL, ModelFiles, load_engine
 from utils.gallery import Gallery
 from utils.identification import Identifier
 from utils.speech import SpeechDetector
+from web.openapi import make_app
 from web.problems import answer_problems
 from web.routes import make_routes
 from web.settings import MEBI, Settings
+from web.v1.common import DEFAULT_COLLECTION
+from web.v1.questions import make_questions_routes
 
 FORM_BYTES = MEBI  # what a form may hold beside the recording
 
@@ -27,7 +30,7 @@ def check(settings: Settings) -> None:
     Gallery(settings.gallery, model_id).close()
 
 
-def create_app(settings: Settings) -> Flask:
+def create_app(settings: Settings) -> OpenAPI:
     """Loads the network, opens the gallery, and makes one application over both.
 
     To be called in the process that serves: neither survives a fork.
@@ -46,11 +49,11 @@ def create_app(settings: Settings) -> Flask:
         settings.quality_rules,
         settings.policy,
     )
-    app = Flask("speaker_identification", static_folder=None)
+    app = make_app()
+    app.extensions["galleries"] = {DEFAULT_COLLECTION: identifier}
     app.config["MAX_CONTENT_LENGTH"] = settings.audio_limits.max_bytes + FORM_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    app.register_blueprint(make_routes(identifier, settings.upload_roots))
+    for routes in (make_routes(settings.upload_roots), make_questions_routes()):
+        app.register_api(routes)
     answer_problems(app, settings.max_mb)
     return app

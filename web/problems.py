@@ -4,22 +4,71 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 from flask import Flask, Response, json
+from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from utils.errors import SpeakerServerError, TooLarge
+from utils.errors import BadField, SpeakerServerError, TooLarge
 
 TYPE = "urn:speaker-identification:error:"
+MIMETYPE = "application/problem+json"
 
 _log = logging.getLogger(__name__)
 
 
+class Problem(BaseModel):
+    """Why a request failed."""
+
+    type: str = Field(description=f"`{TYPE}` and the kind of error; leads to no page")
+    title: str = Field(description="the kind of error; programs should look at it")
+    status: int = Field(description="the HTTP status once more")
+    detail: str = Field(description="a sentence: what was found, and what to do")
+
+
+def _described(description: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    return {"description": description, "content": {MIMETYPE: {"schema": schema}}}
+
+
+PROBLEMS: dict[str | int, Any] = {
+    "400": _described("A field is missing or has no meaning"),
+    "4XX": _described("The request cannot be answered; nothing was changed"),
+    "5XX": _described("The server cannot answer now"),
+}
+"""What any route may answer instead, for the OpenAPI file."""
+
+
 def problem(status: int, title: str, detail: str) -> Response:
     """Makes the answer of a failed request; `detail` is a sentence that says what to do."""
+    return Response(json.dumps(problem_body(status, title, detail)), status, content_type=MIMETYPE)
+
+
+def problem_body(status: int, title: str, detail: str) -> dict[str, Any]:
+    """What a failure is told in, as `Problem` has it."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])|\s+", "-", title).lower()
-    body = {"type": TYPE + words, "title": title, "status": status, "detail": detail}
-    return Response(json.dumps(body), status, content_type="application/problem+json")
+    return {"type": TYPE + words, "title": title, "status": status, "detail": detail}
+
+
+def bad_field(error: ValidationError) -> BadField:
+    """Says which field has no meaning, and what is wanted; what was sent is not repeated."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(str(each) for each in first["loc"])
+    said = first["msg"].removeprefix("Value error, ").rstrip(".")
+    if not place:
+        return BadField(f"{said[:1].upper()}{said[1:]}.")
+    if first["type"] == "missing":
+        return BadField(f"{place} is missing; send it.")
+    if first["type"] == "extra_forbidden":
+        return BadField(f"There is no field {place!r} here; leave it out.")
+    return BadField(f"The field {place!r} has no meaning: {said[:1].lower()}{said[1:]}.")
+
+
+def answer_bad_field(error: ValidationError) -> Response:
+    """For the fields that the OpenAPI library reads by itself: those of path, query and header."""
+    found = bad_field(error)
+    return problem(found.status, found.title, str(found))
 
 
 def answer_problems(app: Flask, max_mb: float) -> None:
@@ -38,6 +87,8 @@ def answer_problems(app: Flask, max_mb: float) -> None:
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
+        if isinstance(error.response, Response):  # made already, by `answer_bad_field`
+            return error.response
         answer = problem(error.code or 500, error.name, error.description or error.name)
         answer.headers.extend(
             (name, value) for name, value in error.get_headers() if name == "Allow"

@@ -7,28 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, request
+from flask import current_app, request
+from flask_openapi.blueprint import APIBlueprint
 from werkzeug.datastructures import FileStorage
 
-from utils.decision import Verdict
 from utils.errors import BadField, NotReady
-from utils.identification import Answer, Identifier
+from utils.identification import Answer
 from utils.speaker_id import parse_recording_name
-from web.schemas import IdentificationFields, read_fields
+from web.answers import LIVENESS, candidates_json, quality_json, verdict_json
+from web.schemas import SEED_BODY, AnswerOut, HealthOut, IdentificationFields, ReadyOut, read_fields
 from web.uploads import find_recording
+from web.v1.common import DEFAULT_COLLECTION, Galleries, current_identifier, make_blueprint
 
 ANSWER_CODE = "100001"
-LIVENESS = "not checked"  # replayed and synthetic voices are taken for real ones
 ANSWER_TEXT = "Voice Based Speaker Recognition - Speaker ID: {}"
 
 
 log = logging.getLogger(__name__)
 
 
-def make_routes(identifier: Identifier, upload_roots: Sequence[Path]) -> Blueprint:
-    routes = Blueprint("routes", __name__)
+def make_routes(upload_roots: Sequence[Path]) -> APIBlueprint:
+    routes = make_blueprint("server", "The first interface, and how the server does.", None)
 
-    @routes.post("/Identification_Request")
+    @routes.post("/Identification_Request", request_body=SEED_BODY, responses={"200": AnswerOut})
     def identification_request() -> dict[str, Any]:
         """Registers, re-registers or identifies the speaker of one recording."""
         fields, upload = read_fields(request)
@@ -41,7 +42,7 @@ def make_routes(identifier: Identifier, upload_roots: Sequence[Path]) -> Bluepri
         else:
             raise BadField("path_dir is missing; say in which folder the recording lies, or send "
                            "the recording itself as `file`.")  # fmt: skip
-        answer = identifier.answer(
+        answer = current_identifier().answer(
             source,
             recording,
             re_register=fields.re_register,
@@ -51,14 +52,16 @@ def make_routes(identifier: Identifier, upload_roots: Sequence[Path]) -> Bluepri
         _log_decision(answer)
         return answer_json(answer)
 
-    @routes.get("/healthz")
+    @routes.get("/healthz", responses={"200": HealthOut})
     def healthz() -> dict[str, str]:
         """The process runs."""
         return {"status": "ok"}
 
-    @routes.get("/readyz")
+    @routes.get("/readyz", responses={"200": ReadyOut})
     def readyz() -> dict[str, Any]:
         """The process can answer: its network is loaded and its gallery can be read."""
+        galleries: Galleries = current_app.extensions["galleries"]
+        identifier = galleries[DEFAULT_COLLECTION]
         try:
             speakers = len(identifier.gallery)
         except OSError as error:
@@ -100,39 +103,14 @@ def answer_json(answer: Answer) -> dict[str, Any]:
         "speaker_id": answer.speaker_id,
         "decision": answer.decision,
         "score": round(answer.score, 6),
-        "candidates": [
-            {"speaker_id": each.speaker_id, "score": round(each.score, 6)}
-            for each in answer.candidates
-        ],
-        "verdict": _verdict_json(answer.verdict) if answer.verdict else None,
-        "quality": _quality_json(answer),
+        "candidates": candidates_json(answer.candidates),
+        "verdict": verdict_json(answer.verdict) if answer.verdict else None,
+        "quality": quality_json(answer.quality, answer.has_two_voices),
         "duplicate_of": answer.duplicate_of,
         "matches_before": answer.matches_before,
         "liveness": LIVENESS,
         "seconds": round(answer.quality.speech_s, 2),
         "timings_ms": answer.timings_ms,
-    }
-
-
-def _verdict_json(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "outcome": verdict.outcome,
-        "probability": round(verdict.probability, 4),
-        "stranger_chance": float(f"{verdict.stranger_chance:.3g}"),
-        "llr": round(verdict.llr, 3),
-        "margin": None if verdict.margin is None else round(verdict.margin, 3),
-        "more_speech_s": None if verdict.more_speech_s is None else round(verdict.more_speech_s, 1),
-    }
-
-
-def _quality_json(answer: Answer) -> dict[str, Any]:
-    quality = answer.quality
-    return {
-        "speech_s": round(quality.speech_s, 2),
-        "total_s": round(quality.total_s, 2),
-        "snr_db": None if quality.snr_db is None else round(quality.snr_db, 1),
-        "clipped_share": round(quality.clipped_share, 4),
-        "two_voices": answer.has_two_voices,
     }
 
 

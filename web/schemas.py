@@ -1,14 +1,16 @@
-"""What requests hold: text in, checked values out."""
+"""What requests of the first interface hold, text in, checked values out; and its answers."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from flask import Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from werkzeug.datastructures import FileStorage
 
 from utils.errors import BadField
+from web.v1.bodies import BINARY
+from web.v1.schemas import CandidateOut, QualityOut, VerdictOut
 
 
 def _stripped(value: Any) -> Any:
@@ -29,6 +31,58 @@ class IdentificationFields(BaseModel):
     re_register: Flag = False
     register_: Flag = Field(True, alias="register")
     add: Flag = False
+
+
+class AnswerOut(BaseModel):
+    """The contract's line first, what it rests on beside it."""
+
+    line: str = Field(
+        alias="100001", description="`Voice Based Speaker Recognition - Speaker ID: <ID>`"
+    )
+    speaker_id: str
+    decision: Literal["registered", "re_registered", "recording_added", "identified"]
+    score: float
+    candidates: list[CandidateOut]
+    verdict: VerdictOut | None = Field(description="null of a registration")
+    quality: QualityOut
+    duplicate_of: str | None
+    matches_before: bool | None
+    liveness: Literal["not checked"]
+    seconds: float
+    timings_ms: dict[str, float]
+
+
+class HealthOut(BaseModel):
+    """The process runs."""
+
+    status: Literal["ok"]
+
+
+class ReadyOut(BaseModel):
+    """The process can answer."""
+
+    status: Literal["ready"]
+    engine: str
+    model_id: str
+    speakers: int
+    files_skipped: int
+
+
+def _seed_body() -> dict[str, Any]:
+    schema = IdentificationFields.model_json_schema()
+    with_file = {**schema, "properties": {**schema["properties"], "file": BINARY}}
+    return {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": with_file},
+            "application/x-www-form-urlencoded": {"schema": schema},
+            "application/json": {"schema": schema},
+        },
+    }
+
+
+SEED_BODY = _seed_body()
+"""The body of `POST /Identification_Request`, for the OpenAPI file."""
 
 
 def read_fields(request: Request) -> tuple[IdentificationFields, FileStorage | None]:

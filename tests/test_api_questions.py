@@ -1,0 +1,166 @@
+"""What /v1 says of a recording: over HTTP's front door, with the sample voices."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from tests.conftest import DATA
+from web.application import create_app
+from web.settings import Settings
+
+ENROLLED = range(1, 7)
+STRANGER = 7
+
+
+def clip(speaker: int, number: int) -> Path:
+    return DATA / f"ast{speaker}@example.org-{number}.mp4"
+
+
+def name(speaker: int) -> str:
+    return f"ast{speaker}@example.org"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
+    """Of a server that knows six voices, and whose answers are held to their schemas."""
+    app = create_app(Settings(gallery=tmp_path_factory.mktemp("gallery")))
+    app.validate_response = True
+    client = app.test_client()
+    for speaker in ENROLLED:
+        with clip(speaker, 0).open("rb") as file:
+            reply = client.post(
+                "/Identification_Request", data={"file": (file, clip(speaker, 0).name)}
+            )
+        assert reply.json is not None
+        assert reply.json["decision"] == "registered"
+    yield client
+    app.extensions["galleries"]["default"].gallery.close()
+
+
+def send(client: FlaskClient, path: str, recordings: dict[str, Path], **fields: Any) -> Any:
+    """Posts a form, which is to succeed; gives what is answered."""
+    files = {field: (recording.open("rb"), "any.mp4") for field, recording in recordings.items()}
+    reply = client.post(path, data={**files, **fields})
+    assert reply.status_code == 200, reply.text
+    return reply.json
+
+
+def in_base64(recording: Path) -> str:
+    return base64.b64encode(recording.read_bytes()).decode()
+
+
+def refused(reply: TestResponse) -> tuple[int, str, str]:
+    """Status, title and sentence of a problem."""
+    assert reply.mimetype == "application/problem+json"
+    assert reply.json is not None
+    return reply.status_code, reply.json["title"], reply.json["detail"]
+
+
+def test_who_it_is(client: FlaskClient) -> None:
+    answer = send(client, "/v1/identify", {"audio": clip(3, 1)})
+    assert answer["speaker_id"] == name(3)
+    assert answer["verdict"]["outcome"] == "accepted"
+    assert len(answer["candidates"]) == 5
+    assert answer["quality"]["speech_s"] > 3.0
+    assert answer["liveness"] == "not checked"
+
+
+def test_a_stranger_is_nobody(client: FlaskClient) -> None:
+    answer = send(client, "/v1/identify", {"audio": clip(STRANGER, 1)})
+    assert answer["speaker_id"] is None
+    assert answer["verdict"]["outcome"] != "accepted"
+    assert answer["candidates"]
+
+
+def test_a_form_and_json_are_answered_alike(client: FlaskClient) -> None:
+    by_form = send(client, "/v1/identify", {"audio": clip(2, 1)}, top_k="2")
+    by_json = client.post("/v1/identify", json={"audio": in_base64(clip(2, 1)), "top_k": 2}).json
+    assert by_json is not None
+    for told in (by_form, by_json):
+        del told["timings_ms"]
+    assert by_form == by_json
+    assert len(by_form["candidates"]) == 2
+
+
+def test_only_candidates_are_looked_at(client: FlaskClient) -> None:
+    among = [name(5), name(3)]
+    answer = send(client, "/v1/identify", {"audio": clip(3, 1)}, candidates=among)
+    assert [each["speaker_id"] for each in answer["candidates"]] == [name(3), name(5)]
+    everybody = send(client, "/v1/identify", {"audio": clip(3, 1)})
+    assert answer["verdict"]["stranger_chance"] < everybody["verdict"]["stranger_chance"]
+    reply = client.post(
+        "/v1/identify", json={"audio": in_base64(clip(3, 1)), "candidates": ["nobody"]}
+    )
+    assert refused(reply)[:2] == (404, "NotEnrolled")
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ({}, "either audio or embedding"),
+        ({"audio": ""}, ""),
+        ({"audio": "no base64!"}, "not base64"),
+        ({"audio": 5}, "base64 text"),
+        ({"embedding": [0.1] * 63}, "at least 64"),
+        ({"embedding": [0.0] * 64}, "no direction"),
+        ({"embedding": [1e308] * 64}, "no direction"),
+        ({"embedding": [0.1] * 64, "audio": "AAAA"}, "either audio or embedding"),
+        ({"embedding": [0.1] * 64, "model_id": "another"}, "another network"),
+        ({"embedding": [0.1] * 64, "top_k": 0}, "'top_k'"),
+        ({"embedding": [0.1] * 64, "top_k": "5"}, "'top_k'"),
+        ({"embedding": [0.1] * 64, "candidates": []}, "'candidates'"),
+        ({"embedding": [0.1] * 64, "candidates": ["a/b"]}, "leave out '/'"),
+        ({"embedding": [0.1] * 64, "topk": 5}, "no field 'topk'"),
+    ],
+)
+def test_a_field_without_meaning(client: FlaskClient, body: dict[str, Any], sentence: str) -> None:
+    status, title, detail = refused(client.post("/v1/identify", json=body))
+    if body == {"audio": ""}:  # a recording of no bytes
+        assert (status, title) == (422, "NotDecodable")
+    else:
+        assert status == 400
+        assert title in {"BadField", "BadSpeakerId"}
+    assert sentence in detail
+    assert detail.endswith(".")
+
+
+def test_a_body_of_another_kind(client: FlaskClient) -> None:
+    for content, kind in [(b"[1]", "application/json"), (b"x", "audio/wav"), (b"", None)]:
+        reply = client.post("/v1/identify", data=content, content_type=kind)
+        assert refused(reply)[:2] == (400, "BadField")
+
+
+def test_nobody_is_enrolled(tmp_path: Path) -> None:
+    app = create_app(Settings(gallery=tmp_path))
+    reply = app.test_client().post("/v1/identify", json={"audio": in_base64(clip(1, 0))})
+    assert refused(reply)[:2] == (409, "EmptyGallery")
+    app.extensions["galleries"]["default"].gallery.close()
+
+
+def test_the_page_of_the_interface_asks_no_outside_host(client: FlaskClient) -> None:
+    page = client.get("/docs", buffered=True)
+    assert page.status_code == 200
+    for needed in ("swagger/js/swagger-ui-bundle.js", "swagger/css/swagger-ui.css"):
+        assert f"/docs/{needed}" in page.text
+        assert client.get(f"/docs/{needed}", buffered=True).status_code == 200
+    start = client.get("/docs/page/start.js", buffered=True).text
+    assert "://" not in page.text + start
+    assert 'validatorUrl: "none"' in start
+
+
+def test_the_file_of_the_interface_names_what_is_there(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    assert document is not None
+    assert document["openapi"] == "3.1.0"
+    rules = {rule.rule for rule in client.application.url_map.iter_rules()}
+    assert {path.replace("{", "<").replace("}", ">") for path in document["paths"]} <= rules
+    identify = document["paths"]["/v1/identify"]["post"]
+    assert set(identify["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
+    assert {"200", "400", "4XX", "5XX"} == set(identify["responses"])

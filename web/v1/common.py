@@ -1,0 +1,34 @@
+"""What every route under /v1 uses: whose voices are asked about, and how routes are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from flask import current_app, g
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.tag import Tag
+
+from utils.identification import Identifier
+from web.problems import PROBLEMS
+
+DEFAULT_COLLECTION = "default"
+
+Galleries = Mapping[str, Identifier]
+"""By collection; `app.extensions["galleries"]`."""
+
+
+def current_identifier() -> Identifier:
+    """That of the collection which this request asks (`flask.g.collection`)."""
+    galleries: Galleries = current_app.extensions["galleries"]
+    return galleries[g.get("collection", DEFAULT_COLLECTION)]
+
+
+def make_blueprint(name: str, about: str, prefix: str | None = "/v1") -> APIBlueprint:
+    """Routes that stand together in the OpenAPI file, under `name`."""
+    return APIBlueprint(
+        name,
+        __name__,
+        url_prefix=prefix,
+        abp_tags=[Tag(name=name, description=about)],
+        abp_responses=PROBLEMS,
+    )

@@ -1,0 +1,110 @@
+"""Questions about one recording, which enrol nobody."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from flask_openapi.blueprint import APIBlueprint
+from pydantic import ConfigDict, Field, model_validator
+
+from utils.errors import BadField
+from utils.hearing import voice_of
+from utils.identification import Identifier
+from utils.questions import Asked, Identification
+from web.answers import LIVENESS, candidates_json, quality_json, verdict_json
+from web.v1.bodies import Body, Clip, described, read_body
+from web.v1.common import current_identifier, make_blueprint
+from web.v1.schemas import IdentificationOut
+
+EMBEDDING_SIZE = 64
+MOST_CANDIDATES = 1_000
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Voiced(Body):
+    """A voice: a recording of it, or the embedding of one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["audio"]}, {"required": ["embedding"]}]}
+    )
+
+    audio: Clip = None
+    embedding: list[Number] | None = Field(
+        None,
+        min_length=EMBEDDING_SIZE,
+        max_length=EMBEDDING_SIZE,
+        description="as /v1/embed gave it, in the place of audio",
+    )
+    speech_s: float | None = Field(
+        None, gt=0, le=86_400, description="seconds of speech that the embedding is of"
+    )
+    model_id: str | None = Field(
+        None, description="of the network that made the embedding; another than ours is refused"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Voiced:
+        if (self.embedding is None) == (self.audio is None):
+            raise ValueError("send either audio or embedding")
+        return self
+
+    def asked(self, identifier: Identifier) -> Asked:
+        """What to ask about.
+
+        Raises:
+            BadField: the embedding is none, or of another network.
+        """
+        if self.embedding is None:
+            source: Asked = self.audio
+            return source
+        ours = identifier.engine.model_id
+        if self.model_id not in {None, ours}:
+            raise BadField(
+                f"model_id is of another network than {ours}, which is served; embed the "
+                "recording again."
+            )
+        return voice_of(self.embedding, self.speech_s)
+
+
+class IdentifyBody(Voiced):
+    candidates: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=MOST_CANDIDATES,
+        description="IDs of the speakers who may be meant; everybody if none are given",
+    )
+    top_k: int = Field(5, ge=1, le=50, description="how many of the nearest speakers to name")
+
+
+def make_questions_routes() -> APIBlueprint:
+    routes = make_blueprint("questions", "Who is it? Nobody is enrolled by asking.")
+
+    @routes.post(
+        "/identify", request_body=described(IdentifyBody), responses={"200": IdentificationOut}
+    )
+    def identify() -> dict[str, Any]:
+        """Who of the enrolled speakers is it?
+
+        `speaker_id` is null unless the verdict is `accepted`.
+        """
+        body = read_body(IdentifyBody)
+        identifier = current_identifier()
+        found = identifier.identify(
+            body.asked(identifier), candidates=body.candidates, top_k=body.top_k
+        )
+        return identification_json(found)
+
+    return routes
+
+
+def identification_json(found: Identification) -> dict[str, Any]:
+    """As `IdentificationOut` has it."""
+    quality, of_two = found.quality, found.has_two_voices
+    return {
+        "speaker_id": found.speaker_id,
+        "candidates": candidates_json(found.candidates),
+        "verdict": verdict_json(found.verdict),
+        "quality": quality_json(quality, bool(of_two)) if quality else None,
+        "liveness": LIVENESS,
+        "timings_ms": found.timings_ms,
+    }

@@ -1,0 +1,53 @@
+"""What the answers under /v1 hold, for the OpenAPI file and its readers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class CandidateOut(BaseModel):
+    """A speaker that it may be."""
+
+    speaker_id: str
+    score: float = Field(ge=-1, le=1, description="cosine; the nearer to 1, the more alike")
+
+
+class VerdictOut(BaseModel):
+    """Whether the nearest speaker is to be believed."""
+
+    outcome: Literal["accepted", "inconclusive", "unknown"] = Field(
+        description="`accepted`: so alike are at most `--max-fpir` of strangers; `inconclusive`: "
+        "not enough to say; `unknown`: a stranger, as far as can be heard"
+    )
+    probability: float = Field(description="that it is them, where half of all callers are known")
+    stranger_chance: float = Field(description="share of strangers who would come as near")
+    llr: float = Field(description="natural log-likelihood ratio")
+    margin: float | None = Field(description="by how much the LLR is above the next speaker's")
+    more_speech_s: float | None = Field(
+        description="of an inconclusive one: seconds of speech expected to settle it"
+    )
+
+
+class QualityOut(BaseModel):
+    """What the recording is good for."""
+
+    speech_s: float = Field(description="seconds of speech, without pauses")
+    total_s: float = Field(description="seconds of sound")
+    snr_db: float | None = Field(description="speech over what is in the pauses")
+    clipped_share: float = Field(description="of all samples, those cut off at full scale")
+    two_voices: bool = Field(description="whether two people seem to speak")
+
+
+class IdentificationOut(BaseModel):
+    """Who it is."""
+
+    speaker_id: str | None = Field(description="the speaker, if accepted; else null")
+    candidates: list[CandidateOut] = Field(description="the nearest speakers, best first")
+    verdict: VerdictOut
+    quality: QualityOut | None = Field(description="null of an embedding")
+    liveness: Literal["not checked"] = Field(
+        description="replayed and synthetic voices are taken for real ones"
+    )
+    timings_ms: dict[str, float]
