@@ -137,6 +137,49 @@ def test_a_body_of_another_kind(client: FlaskClient) -> None:
         assert refused(reply)[:2] == (400, "BadField")
 
 
+def test_is_it_them(client: FlaskClient) -> None:
+    theirs = send(client, "/v1/verify", {"audio": clip(4, 1)}, speaker_id=name(4))
+    other = send(client, "/v1/verify", {"audio": clip(STRANGER, 1)}, speaker_id=name(3))
+    assert (theirs["outcome"], other["outcome"]) == ("accepted", "rejected")
+    assert theirs["score"] > other["score"]
+    assert theirs["probability"] > 0.9 > other["probability"]
+    assert theirs["stranger_chance"] < 0.01 < other["stranger_chance"]
+
+
+def test_nobody_can_be_verified_who_is_not_enrolled(client: FlaskClient) -> None:
+    said = {"audio": in_base64(clip(4, 1)), "speaker_id": name(STRANGER)}
+    assert refused(client.post("/v1/verify", json=said))[:2] == (404, "NotEnrolled")
+    del said["speaker_id"]
+    reply = client.post("/v1/verify", json=said)
+    assert refused(reply) == (400, "BadField", "speaker_id is missing; send it.")
+
+
+def test_an_embedding_is_as_good_as_the_recording(client: FlaskClient) -> None:
+    kept = send(client, "/v1/embed", {"audio": clip(3, 1)})
+    assert sum(each * each for each in kept["embedding"]) == pytest.approx(1.0, abs=1e-5)
+    asked = {name: kept[name] for name in ("embedding", "model_id")}
+    asked["speech_s"] = kept["quality"]["speech_s"]
+    heard = send(client, "/v1/identify", {"audio": clip(3, 1)})
+    for path, more in (("/v1/identify", {}), ("/v1/verify", {"speaker_id": name(3)})):
+        reply = client.post(path, json={**asked, **more}).json
+        assert reply is not None
+        assert reply["speaker_id"] == name(3)
+        assert reply["quality"] is None
+    again = client.post("/v1/identify", json=asked).json
+    assert again is not None
+    assert again["candidates"] == heard["candidates"]
+    assert again["verdict"]["llr"] == pytest.approx(heard["verdict"]["llr"], abs=0.01)
+
+
+def test_two_recordings_of_one_voice_or_of_two(client: FlaskClient) -> None:
+    same = send(client, "/v1/compare", {"first": clip(7, 0), "second": clip(7, 1)})
+    two = send(client, "/v1/compare", {"first": clip(7, 0), "second": clip(3, 1)})
+    turned = send(client, "/v1/compare", {"first": clip(3, 1), "second": clip(7, 0)})
+    assert (same["outcome"], two["outcome"]) == ("same", "different")
+    assert (turned["score"], turned["llr"]) == (two["score"], two["llr"])
+    assert (turned["first"], turned["second"]) == (two["second"], two["first"])
+
+
 def test_nobody_is_enrolled(tmp_path: Path) -> None:
     app = create_app(Settings(gallery=tmp_path))
     reply = app.test_client().post("/v1/identify", json={"audio": in_base64(clip(1, 0))})

@@ -58,6 +58,11 @@ class Hearing:
     def voice(self) -> Voice:
         return Voice(centroid(self.embeddings), self.quality.speech_s)
 
+    @property
+    def embedding(self) -> list[float]:
+        """The voice's, for those who are to know no arrays."""
+        return [round(each, 7) for each in self.voice.embedding.tolist()]
+
 
 @dataclass(frozen=True)
 class Ear:

@@ -22,7 +22,7 @@ from utils.gallery import Candidate, Gallery
 from utils.hearing import Decode, Ear, Hearing, Source
 from utils.judging import Judge, other_speaker
 from utils.quality import Quality, QualityRules
-from utils.questions import Asked, Identification
+from utils.questions import Asked, Comparison, Identification, Verification
 from utils.speaker_id import RecordingName
 from utils.speech import SpeechDetector
 
@@ -103,6 +103,18 @@ class Identifier:
         return questions.identify(
             self.ear, self.judge, self.gallery, asked, candidates=candidates, top_k=top_k
         )
+
+    def verify(self, asked: Asked, speaker_id: str) -> Verification:
+        """Whether it is this speaker: `questions.verify`."""
+        return questions.verify(self.ear, self.judge, self.gallery, asked, speaker_id)
+
+    def embed(self, source: Source) -> Hearing:
+        """What is heard in a recording, to ask about it later: `Ear.listen`."""
+        return self.ear.listen(source, Clock())
+
+    def compare(self, first: Source, second: Source) -> Comparison:
+        """Whether two recordings are of one voice: `questions.compare`."""
+        return questions.compare(self.ear, self.judge, self.gallery, first, second)
 
     def answer(
         self,

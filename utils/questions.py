@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from utils.clock import Clock
-from utils.decision import Verdict
+from utils.decision import Outcome, Verdict
 from utils.errors import EmptyGallery
 from utils.gallery import Candidate, Gallery
 from utils.hearing import Ear, Hearing, Source, Voice
 from utils.judging import Judge, only
 from utils.quality import Quality
+from utils.scoring import cosine_scores
 from utils.speaker_id import check_speaker_id
 
 N_WEIGHED = 5  # speakers that a verdict weighs against each other
@@ -37,6 +39,46 @@ class Identification:
     def speaker_id(self) -> str | None:
         """The speaker, if one is accepted."""
         return self.candidates[0].speaker_id if self.verdict.outcome == "accepted" else None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether it is the speaker it is said to be."""
+
+    speaker_id: str
+    score: float
+    """Cosine of the recording and the speaker's centroid, in [-1, 1]."""
+    verdict: Verdict
+    quality: Quality | None
+    """None of an embedding."""
+    has_two_voices: bool | None
+    timings_ms: dict[str, float]
+
+    @property
+    def outcome(self) -> Literal["accepted", "inconclusive", "rejected"]:
+        outcome = self.verdict.outcome
+        return "rejected" if outcome == "unknown" else outcome
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether two recordings are of one voice."""
+
+    score: float
+    """Cosine of the two, in [-1, 1]."""
+    verdict: Verdict
+    first: Hearing
+    second: Hearing
+    timings_ms: dict[str, float]
+
+    @property
+    def outcome(self) -> Literal["same", "inconclusive", "different"]:
+        names: dict[Outcome, Literal["same", "inconclusive", "different"]] = {
+            "accepted": "same",
+            "inconclusive": "inconclusive",
+            "unknown": "different",
+        }
+        return names[self.verdict.outcome]
 
 
 def identify(
@@ -78,6 +120,46 @@ def identify(
         has_two_voices=hearing.has_two_voices if hearing else None,
         timings_ms=clock.timings_ms(),
     )
+
+
+def verify(ear: Ear, judge: Judge, gallery: Gallery, asked: Asked, speaker_id: str) -> Verification:
+    """Says whether it is one speaker; of all others at most `max_fpir` are accepted.
+
+    Raises:
+        NotEnrolled, BadSpeakerId: the ID is nobody's.
+        BadAudio, TooLarge: as `Ear.listen`.
+    """
+    clock = Clock()
+    with clock.stage("gallery"):
+        everybody = gallery.snapshot()
+        alone = only(everybody, [check_speaker_id(speaker_id)])
+    voice, hearing = listen(ear, asked, clock)
+    with clock.stage("search"):
+        (speaker,) = nearest = alone.search(voice.embedding, 1)
+        verdict = judge.verdict(voice, nearest, everybody, alone)
+    assert verdict is not None, "there is one to judge"
+    return Verification(
+        speaker_id=speaker.speaker_id,
+        score=speaker.score,
+        verdict=verdict,
+        quality=hearing.quality if hearing else None,
+        has_two_voices=hearing.has_two_voices if hearing else None,
+        timings_ms=clock.timings_ms(),
+    )
+
+
+def compare(ear: Ear, judge: Judge, gallery: Gallery, first: Source, second: Source) -> Comparison:
+    """Says whether two recordings are of one voice; nobody need be enrolled.
+
+    Raises:
+        BadAudio, TooLarge: as `Ear.listen`, of either.
+    """
+    clock = Clock()
+    one, other = ear.listen(first, clock), ear.listen(second, clock)
+    with clock.stage("search"):
+        verdict = judge.same(one.voice, other.voice, gallery.snapshot())
+        score = float(cosine_scores(one.voice.embedding, other.voice.embedding[None])[0])
+    return Comparison(score, verdict, one, other, clock.timings_ms())
 
 
 def listen(ear: Ear, asked: Asked, clock: Clock) -> tuple[Voice, Hearing | None]:

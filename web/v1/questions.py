@@ -10,11 +10,11 @@ from pydantic import ConfigDict, Field, model_validator
 from utils.errors import BadField
 from utils.hearing import voice_of
 from utils.identification import Identifier
-from utils.questions import Asked, Identification
+from utils.questions import Asked, Comparison, Identification, Verification
 from web.answers import LIVENESS, candidates_json, quality_json, verdict_json
 from web.v1.bodies import Body, Clip, described, read_body
 from web.v1.common import current_identifier, make_blueprint
-from web.v1.schemas import IdentificationOut
+from web.v1.schemas import ComparisonOut, EmbeddingOut, IdentificationOut, VerificationOut
 
 EMBEDDING_SIZE = 64
 MOST_CANDIDATES = 1_000
@@ -76,6 +76,19 @@ class IdentifyBody(Voiced):
     top_k: int = Field(5, ge=1, le=50, description="how many of the nearest speakers to name")
 
 
+class VerifyBody(Voiced):
+    speaker_id: str = Field(description="who it is said to be")
+
+
+class EmbedBody(Body):
+    audio: Clip
+
+
+class CompareBody(Body):
+    first: Clip
+    second: Clip
+
+
 def make_questions_routes() -> APIBlueprint:
     routes = make_blueprint("questions", "Who is it? Nobody is enrolled by asking.")
 
@@ -94,7 +107,60 @@ def make_questions_routes() -> APIBlueprint:
         )
         return identification_json(found)
 
+    @routes.post("/verify", request_body=described(VerifyBody), responses={"200": VerificationOut})
+    def verify() -> dict[str, Any]:
+        """Is it this speaker?"""
+        body = read_body(VerifyBody)
+        identifier = current_identifier()
+        return verification_json(identifier.verify(body.asked(identifier), body.speaker_id))
+
+    @routes.post("/embed", request_body=described(EmbedBody), responses={"200": EmbeddingOut})
+    def embed() -> dict[str, Any]:
+        """The embedding of a recording, to ask about it later without the sound."""
+        body = read_body(EmbedBody)
+        identifier = current_identifier()
+        hearing = identifier.embed(body.audio)
+        return {
+            "embedding": hearing.embedding,
+            "model_id": identifier.engine.model_id,
+            "quality": quality_json(hearing.quality, hearing.has_two_voices),
+        }
+
+    @routes.post("/compare", request_body=described(CompareBody), responses={"200": ComparisonOut})
+    def compare() -> dict[str, Any]:
+        """Are two recordings of one voice? Nobody need be enrolled."""
+        body = read_body(CompareBody)
+        return comparison_json(current_identifier().compare(body.first, body.second))
+
     return routes
+
+
+def verification_json(found: Verification) -> dict[str, Any]:
+    """As `VerificationOut` has it."""
+    verdict, quality = verdict_json(found.verdict), found.quality
+    return {
+        "speaker_id": found.speaker_id,
+        "outcome": found.outcome,
+        "score": round(found.score, 6),
+        **{name: verdict[name] for name in ("llr", "probability", "stranger_chance")},
+        "more_speech_s": verdict["more_speech_s"],
+        "quality": quality_json(quality, bool(found.has_two_voices)) if quality else None,
+        "liveness": LIVENESS,
+        "timings_ms": found.timings_ms,
+    }
+
+
+def comparison_json(found: Comparison) -> dict[str, Any]:
+    """As `ComparisonOut` has it."""
+    verdict = verdict_json(found.verdict)
+    return {
+        "outcome": found.outcome,
+        "score": round(found.score, 6),
+        **{name: verdict[name] for name in ("llr", "probability", "stranger_chance")},
+        "first": quality_json(found.first.quality, found.first.has_two_voices),
+        "second": quality_json(found.second.quality, found.second.has_two_voices),
+        "timings_ms": found.timings_ms,
+    }
 
 
 def identification_json(found: Identification) -> dict[str, Any]:

@@ -40,6 +40,50 @@ class QualityOut(BaseModel):
     two_voices: bool = Field(description="whether two people seem to speak")
 
 
+class VerificationOut(BaseModel):
+    """Whether it is the speaker it is said to be."""
+
+    speaker_id: str
+    outcome: Literal["accepted", "inconclusive", "rejected"] = Field(
+        description="of other speakers and strangers, at most `--max-fpir` are accepted"
+    )
+    score: float = Field(ge=-1, le=1, description="cosine; the nearer to 1, the more alike")
+    llr: float = Field(description="natural log-likelihood ratio")
+    probability: float = Field(description="that it is them, where half of all callers are")
+    stranger_chance: float = Field(description="share of strangers who would come as near")
+    more_speech_s: float | None = Field(
+        description="of an inconclusive one: seconds of speech expected to settle it"
+    )
+    quality: QualityOut | None = Field(description="null of an embedding")
+    liveness: Literal["not checked"] = Field(
+        description="replayed and synthetic voices are taken for real ones"
+    )
+    timings_ms: dict[str, float]
+
+
+class ComparisonOut(BaseModel):
+    """Whether two recordings are of one voice."""
+
+    outcome: Literal["same", "inconclusive", "different"] = Field(
+        description="of pairs of two people, at most `--max-fpir` are called the same"
+    )
+    score: float = Field(ge=-1, le=1, description="cosine; the nearer to 1, the more alike")
+    llr: float = Field(description="natural log-likelihood ratio")
+    probability: float = Field(description="of one voice, where half of all pairs are")
+    stranger_chance: float = Field(description="share of pairs of two people as near")
+    first: QualityOut
+    second: QualityOut
+    timings_ms: dict[str, float]
+
+
+class EmbeddingOut(BaseModel):
+    """What of a recording is compared; it is biometric data like the recording itself."""
+
+    embedding: list[float] = Field(min_length=64, max_length=64, description="of length 1")
+    model_id: str = Field(description="the network that made it; others' are not comparable")
+    quality: QualityOut
+
+
 class IdentificationOut(BaseModel):
     """Who it is."""
 
