@@ -6,12 +6,15 @@
           RecordingNotFound   404
           TooLarge            413
           BadArchive          422
+        Refused               403  NotAllowed
+          BadKey              401
+          TooManyRequests     429
         BadAudio              422  NotDecodable, NoAudioTrack, TooLong, TooSlow, TooShort, NoSpeech,
                                    Clipped, TooNoisy, TwoVoices
         GalleryError          409  AlreadyEnrolled, EmptyGallery, LikelyDuplicate,
                                    TooManyRecordings, LastRecording, ConsentExpired,
-                                   AnotherNetwork
-                              404  NotEnrolled, NoSuchRecording
+                                   AnotherNetwork, CollectionExists
+                              404  NotEnrolled, NoSuchRecording, NoSuchCollection
         NotReady              503
 
 `web` answers each with the status beside it. Every message is a sentence that says what was
@@ -69,6 +72,33 @@ class BadArchive(BadRequest):
     """An exported gallery that is none, or that is damaged."""
 
     status = 422
+
+
+class Refused(SpeakerServerError):
+    """The request is understood, and whoever sent it may not."""
+
+    status = 403
+
+
+class NotAllowed(Refused):
+    """The key's role, or the way the request came, does not allow it."""
+
+
+class BadKey(Refused):
+    """No key, or one that is unknown or revoked."""
+
+    status = 401
+
+
+class TooManyRequests(Refused):
+    """More requests than this key, or this address, may send."""
+
+    status = 429
+
+    def __init__(self, message: str, wait_s: int) -> None:
+        """`wait_s`: seconds until it is worth trying again."""
+        self.wait_s = wait_s
+        super().__init__(message)
 
 
 class BadAudio(SpeakerServerError):
@@ -203,6 +233,16 @@ class TooManyRecordings(GalleryError):
 
 class AnotherNetwork(GalleryError):
     """Embeddings that the network of this gallery did not make."""
+
+
+class NoSuchCollection(GalleryError):
+    """There is no collection of this name."""
+
+    status = 404
+
+
+class CollectionExists(GalleryError):
+    """There is a collection of this name already."""
 
 
 class NotReady(SpeakerServerError):

@@ -102,6 +102,16 @@ class Ear:
         return Hearing(embeddings, quality, of_two)
 
 
+def sound_of(source: Source) -> bytes:
+    """The recording itself, to be kept; one that was listened to is within the limits."""
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, Path):
+        return source.read_bytes()
+    source.seek(0)
+    return source.read()
+
+
 def speech_windows(wave: Array, mask: Mask, engine: Engine) -> Array:
     """The log-mel windows that vote: (windows, frames, mels), those with enough speech in them."""
     windows = log_mel_windows(wave, engine.features)

@@ -18,8 +18,8 @@ from utils.clock import Clock
 from utils.decision import Verdict
 from utils.embedding import Engine
 from utils.errors import AlreadyEnrolled, EmptyGallery, LikelyDuplicate
-from utils.gallery import Candidate, Gallery
-from utils.hearing import Decode, Ear, Hearing, Source
+from utils.gallery import Candidate, Gallery, Take
+from utils.hearing import Decode, Ear, Hearing, Source, sound_of
 from utils.judging import Judge, other_speaker
 from utils.quality import Quality, QualityRules
 from utils.questions import Asked, Comparison, Identification, Verification
@@ -157,8 +157,12 @@ class Identifier:
                 duplicate_of = other_speaker(nearest, verdict, speaker_id)
                 if duplicate_of and self.policy.refuse_duplicates:
                     raise LikelyDuplicate
-                decision = self._enrol(recording, hearing, re_register, add)
-                nearest = self.gallery.search(voice.embedding, top=N_CANDIDATES)
+                media = sound_of(source) if self.gallery.keeps_recordings else None
+                decision = self._enrol(recording, hearing, media, re_register, add)
+                after = self.gallery.snapshot()
+                nearest = after.search(voice.embedding, N_CANDIDATES)
+                if decision == "identified":  # another request enrolled the ID meanwhile
+                    verdict = self.judge.verdict(voice, nearest, after)
         if not nearest:
             raise EmptyGallery("Nobody is enrolled yet; register a speaker first.")
         return Answer(
@@ -175,18 +179,23 @@ class Identifier:
         )
 
     def _enrol(
-        self, recording: RecordingName, hearing: Hearing, re_register: bool, add: bool
+        self,
+        recording: RecordingName,
+        hearing: Hearing,
+        media: bytes | None,
+        re_register: bool,
+        add: bool,
     ) -> Decision:
-        speaker_id, number = recording.speaker_id, recording.number
-        embeddings, speech_s = hearing.embeddings, hearing.quality.speech_s
+        speaker_id = recording.speaker_id
+        takes = [Take(hearing.embeddings, hearing.quality.speech_s, recording.number, media)]
         if add:
-            self.gallery.add(speaker_id, number, embeddings, speech_s, self.policy.max_recordings)
+            self.gallery.enrol_several(speaker_id, takes, "add", self.policy.max_recordings)
             return "recording_added"
         if re_register and speaker_id in self.gallery:
-            self.gallery.replace(speaker_id, number, embeddings, speech_s)
+            self.gallery.enrol_several(speaker_id, takes, "replace")
             return "re_registered"
         try:
-            self.gallery.register(speaker_id, number, embeddings, speech_s)
+            self.gallery.enrol_several(speaker_id, takes, "register")
         except AlreadyEnrolled:  # another request was quicker: then this one asks
             return "identified"
         return "registered"

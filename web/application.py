@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+
 from flask_openapi.openapi import OpenAPI
 
 from utils.calibration import load_calibration
 from utils.embedding import BEST_MODEL, ModelFiles, load_engine
+from utils.errors import NotReady
 from utils.gallery import Gallery
 from utils.identification import Identifier
+from utils.keys import KeyStore
 from utils.speech import SpeechDetector
+from web.access import guard
+from web.coarse import show_in_steps
+from web.loopback import is_loopback
 from web.openapi import make_app
 from web.problems import answer_problems
 from web.routes import make_routes
 from web.settings import MEBI, Settings
 from web.v1.common import DEFAULT_COLLECTION
 from web.v1.questions import make_questions_routes
+
+log = logging.getLogger(__name__)
 
 FORM_BYTES = MEBI  # what a form may hold beside the recording
 
@@ -23,11 +32,29 @@ def check(settings: Settings) -> None:
     """Looks whether an application can be made, and puts the gallery in order.
 
     Raises:
-        NotReady: the network's files or the gallery cannot be opened.
+        NotReady: the network's files or the gallery cannot be opened, or other machines would be
+            let in without keys.
     """
     model_id = ModelFiles(BEST_MODEL).model_id
     load_calibration(BEST_MODEL, model_id, settings.calibration)
     Gallery(settings.gallery, model_id).close()
+    _check_reach(settings)
+
+
+def _check_reach(settings: Settings) -> None:
+    """Whoever is reached by other machines asks for keys, or was told not to."""
+    if KeyStore(settings.gallery).is_configured():
+        return
+    if is_loopback(settings.host):
+        log.info("there are no keys: only this machine may ask (docs/access.md)")
+    elif settings.open:
+        log.warning("open: whoever reaches port %d may do everything", settings.port)
+    else:
+        raise NotReady(
+            f"--host {settings.host} lets other machines in, and there are no keys. Make one with "
+            f"`python -m utils.keys --gallery {settings.gallery} create --role admin`, or insist "
+            "on --open."
+        )
 
 
 def create_app(settings: Settings) -> OpenAPI:
@@ -39,12 +66,18 @@ def create_app(settings: Settings) -> OpenAPI:
         NotReady: the network's files or the gallery cannot be opened.
     """
     engine = load_engine(settings.engine, threads=settings.engine_threads)
-    gallery = Gallery(settings.gallery, engine.model_id)
+    calibration = load_calibration(BEST_MODEL, engine.model_id, settings.calibration)
+    gallery = Gallery(
+        settings.gallery,
+        engine.model_id,
+        calibration_id=calibration.calibration_id,
+        keep_recordings=settings.keep_recordings,
+    )
     identifier = Identifier(
         engine,
         gallery,
         SpeechDetector(),
-        load_calibration(BEST_MODEL, engine.model_id, settings.calibration),
+        calibration,
         settings.audio_limits,
         settings.quality_rules,
         settings.policy,
@@ -53,6 +86,8 @@ def create_app(settings: Settings) -> OpenAPI:
     app.extensions["galleries"] = {DEFAULT_COLLECTION: identifier}
     app.config["MAX_CONTENT_LENGTH"] = settings.audio_limits.max_bytes + FORM_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
+    guard(app, KeyStore(settings.gallery), settings.access_rules)
+    show_in_steps(app)
     for routes in (make_routes(settings.upload_roots), make_questions_routes()):
         app.register_api(routes)
     answer_problems(app, settings.max_mb)

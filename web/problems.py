@@ -10,7 +10,7 @@ from flask import Flask, Response, json
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from utils.errors import BadField, SpeakerServerError, TooLarge
+from utils.errors import BadField, BadKey, SpeakerServerError, TooLarge, TooManyRequests
 
 TYPE = "urn:speaker-identification:error:"
 MIMETYPE = "application/problem+json"
@@ -78,7 +78,12 @@ def answer_problems(app: Flask, max_mb: float) -> None:
     def _ours(error: SpeakerServerError) -> Response:
         if error.status >= 500:
             _log.error("%s: %s", error.title, error)
-        return problem(error.status, error.title, str(error))
+        answer = problem(error.status, error.title, str(error))
+        if isinstance(error, TooManyRequests):
+            answer.headers["Retry-After"] = str(error.wait_s)
+        if isinstance(error, BadKey):
+            answer.headers["WWW-Authenticate"] = 'Bearer realm="speaker identification"'
+        return answer
 
     @app.errorhandler(RequestEntityTooLarge)
     def _too_large(_: RequestEntityTooLarge) -> Response:

@@ -11,9 +11,10 @@ from flask import current_app, request
 from flask_openapi.blueprint import APIBlueprint
 from werkzeug.datastructures import FileStorage
 
-from utils.errors import BadField, NotReady
+from utils.errors import BadField, NotAllowed, NotReady
 from utils.identification import Answer
 from utils.speaker_id import parse_recording_name
+from web.access import may
 from web.answers import LIVENESS, candidates_json, quality_json, verdict_json
 from web.schemas import SEED_BODY, AnswerOut, HealthOut, IdentificationFields, ReadyOut, read_fields
 from web.uploads import find_recording
@@ -42,11 +43,14 @@ def make_routes(upload_roots: Sequence[Path]) -> APIBlueprint:
         else:
             raise BadField("path_dir is missing; say in which folder the recording lies, or send "
                            "the recording itself as `file`.")  # fmt: skip
+        enrols = may("enrol")  # with another key one may only ask
+        if not enrols and (fields.re_register or fields.add):
+            raise NotAllowed("This key may only identify; leave re_register and add out.")
         answer = current_identifier().answer(
             source,
             recording,
             re_register=fields.re_register,
-            register=fields.register_,
+            register=fields.register_ and enrols,
             add=fields.add,
         )
         _log_decision(answer)

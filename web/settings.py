@@ -14,6 +14,7 @@ from utils.audio import AudioLimits
 from utils.embedding import EngineName
 from utils.identification import Policy
 from utils.quality import QualityRules
+from web.access import Rules
 
 MEBI = 1 << 20
 
@@ -41,12 +42,15 @@ class Settings:
     enrol_two_voices: bool = False
     max_recordings: int = 5
     calibration: Path | None = None
+    keep_recordings: bool = False
+    rate: int = 600
+    open: bool = False
     stop_s: float = 30.0
     development: bool = False
 
     def __post_init__(self) -> None:
         positive = ("processes", "threads", "engine_threads", "max_mb", "max_seconds",
-                    "max_decode_s", "max_recordings", "stop_s")  # fmt: skip
+                    "max_decode_s", "max_recordings", "rate", "stop_s")  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
@@ -79,6 +83,10 @@ class Settings:
             refuse_two_voices=not self.enrol_two_voices,
             max_recordings=self.max_recordings,
         )
+
+    @property
+    def access_rules(self) -> Rules:
+        return Rules(rate=self.rate, processes=self.processes, insists_on_open=self.open)
 
 
 def read_settings(
@@ -199,6 +207,22 @@ def _parser() -> configargparse.ArgumentParser:
         type=Path,
         default=argparse.SUPPRESS,
         help="calibration fitted on your own recordings (default: the shipped one)",
+    )
+    add(
+        "--keep-recordings",
+        action="store_true",
+        help="keep the recordings that are enrolled, so that a new network can hear them again",
+    )
+    add(
+        "--rate",
+        type=int,
+        default=default.rate,
+        help="requests a minute that each key may send",
+    )
+    add(
+        "--open",
+        action="store_true",
+        help="let other machines in without any key: whoever reaches the port may do everything",
     )
     add(
         "--stop-s",
