@@ -232,3 +232,18 @@ def test_the_command_moves_a_gallery(tmp_path: Path) -> None:
     again = command(tmp_path / "b", "import", archive)
     assert (again.returncode, again.stdout) == (1, "")
     assert "3 skipped" in command(tmp_path / "b", "import", archive, "--on-conflict", "skip").stdout
+
+
+def test_the_command_hears_kept_recordings_again(tmp_path: Path, clip: Path) -> None:
+    """As after new weights: the gallery was filled under another network, by a real recording."""
+    folder = tmp_path / "gallery"
+    with Gallery(folder, "older network", keep_recordings=True) as older:
+        older.register("kim", "0", rows(1), 4.0, media=clip.read_bytes())
+        older.register("lee", "0", rows(2), 4.0)
+    done = command(folder, "recompute")
+    assert done.stdout.startswith("1 recordings computed again, 1 of another network left")
+    with Gallery(folder, ModelFiles(BEST_MODEL).model_id) as gallery:
+        assert gallery.speaker_ids() == ["kim"]
+        [recording] = gallery.recordings("kim")
+        assert recording.speech_s == pytest.approx(5.0, abs=3.0)
+        assert gallery.media(recording) == clip.read_bytes()

@@ -242,3 +242,13 @@ def test_the_client_says_when_nobody_answers() -> None:
         pytest.raises(RequestFailed, match="is the server running"),
     ):
         client.identify(clip(1, 0))
+
+
+def test_recordings_are_kept_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    for flags in ([], ["--keep-recordings"]):
+        folder = tmp_path / f"gallery{len(flags)}"
+        with running_server(folder, *flags) as server, SpeakerClient(server.url) as client:
+            client.identify(clip(1, 0))
+            client.identify(clip(1, 1), re_register=True)
+        kept = [path.read_bytes() for path in folder.rglob("*.media")]
+        assert kept == ([clip(1, 1).read_bytes()] if flags else [])

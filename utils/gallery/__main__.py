@@ -8,6 +8,7 @@ python -m utils.gallery delete hong@example.org                all of it, with a
 python -m utils.gallery purge                                  everybody whose consent has ended
 python -m utils.gallery export backup.zip                      one portable file with checksums
 python -m utils.gallery import backup.zip --on-conflict skip
+python -m utils.gallery recompute                              after new weights, of kept sound
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
+from tqdm import tqdm
 
 from utils.calibration import load_calibration
 from utils.embedding import BEST_MODEL, ModelFiles
@@ -126,6 +128,24 @@ def bring_in(gallery: Gallery, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def recompute(gallery: Gallery, _: argparse.Namespace) -> int:
+    """Goes on where a recording cannot be heard any more, and then ends with 1."""
+    from utils.hearing import open_ear
+
+    ear = open_ear()
+    done = failed = left = 0
+    for record in tqdm(list(_everybody(gallery)), unit="speaker"):
+        try:
+            done += gallery.recompute(record.speaker_id, ear.embeddings)
+        except SpeakerServerError as error:
+            failed += 1
+            tqdm.write(f"{record.speaker_id}: {error}", file=sys.stderr)
+        now = gallery.recordings(record.speaker_id)
+        left += sum(one.model_id != gallery.model_id for one in now)
+    print(f"{done} recordings computed again, {left} of another network left without their sound")
+    return 1 if failed else 0
+
+
 COMMANDS = {
     "list": list_speakers,
     "show": show,
@@ -135,6 +155,7 @@ COMMANDS = {
     "purge": purge,
     "export": export,
     "import": bring_in,
+    "recompute": recompute,
 }
 
 
@@ -201,6 +222,7 @@ def _parser() -> argparse.ArgumentParser:
         default="refuse",
         help="about IDs that are enrolled here already (default: %(default)s)",
     )
+    add("recompute", "give kept recordings the embeddings of the network that is here now")
     return parser
 
 
