@@ -89,6 +89,7 @@ def test_every_role_is_tried_against_every_route(app: Flask, keys: dict[Role, st
         for role in ALL_ROLES:
             reply = ask(client, method, rule, bearer(keys[role]))
             refused = reply.status_code == 403 and reply.get_json()["title"] == "NotAllowed"
+            reply.close()
             assert refused == (needed != "open" and not allows(role, needed)), (method, rule, role)
 
 
@@ -109,6 +110,7 @@ def test_without_a_key_that_holds_nothing_but_the_open_routes_answers(
         if needed != "open":
             assert reply.get_json()["title"] == "BadKey"
             assert reply.headers["WWW-Authenticate"].startswith("Bearer ")
+        reply.close()
 
 
 def test_a_key_may_come_as_a_header_of_its_own(app: Flask, keys: dict[Role, str]) -> None:
