@@ -34,6 +34,9 @@ ROLES: Mapping[tuple[str, str], Needed] = {
     ("GET", "/docs/swagger/<path:filename>"): "open",
     ("GET", "/openapi.json"): "open",
     ("POST", "/v1/identify"): "identify",
+    ("POST", "/v1/verify"): "identify",
+    ("POST", "/v1/compare"): "identify",
+    ("POST", "/v1/embed"): "admin",
 }
 """What a route asks for. A route that is not here is refused: it was forgotten."""
 
