@@ -18,10 +18,10 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from utils.collections import DEFAULT
 from utils.errors import BadKey, NotAllowed, TooManyRequests
 from utils.keys import Key, KeyStore, Role, allows
 from web.loopback import host_of, is_loopback
-from web.v1.common import DEFAULT_COLLECTION
 
 Needed = Literal["open"] | Role
 
@@ -37,6 +37,9 @@ ROLES: Mapping[tuple[str, str], Needed] = {
     ("POST", "/v1/verify"): "identify",
     ("POST", "/v1/compare"): "identify",
     ("POST", "/v1/embed"): "admin",
+    ("GET", "/v1/collections"): "admin",
+    ("POST", "/v1/collections"): "admin",
+    ("DELETE", "/v1/collections/<name>"): "admin",
 }
 """What a route asks for. A route that is not here is refused: it was forgotten."""
 
@@ -92,7 +95,7 @@ def guard(app: Flask, keys: KeyStore, rules: Rules) -> None:
     @app.before_request
     def _check() -> None:
         g.role, g.key_id, g.exact = "admin", None, True
-        g.collection = request.args.get("collection", DEFAULT_COLLECTION)
+        g.collection = request.args.get("collection", DEFAULT)
         if request.url_rule is None:
             return  # 404, 405: the framework's
         method = "GET" if request.method == "HEAD" else request.method
@@ -111,7 +114,7 @@ def guard(app: Flask, keys: KeyStore, rules: Rules) -> None:
         limits.count(key)
         if not allows(key.role, needed):
             raise NotAllowed(f"This key may {key.role}; this needs one that may {needed}.")
-        if g.collection not in {key.collection, DEFAULT_COLLECTION}:
+        if g.collection not in {key.collection, DEFAULT}:
             raise NotAllowed(f"This key is for the collection {key.collection!r}.")
         g.role, g.key_id, g.collection = key.role, key.key_id, key.collection
         g.exact = key.role == "admin"

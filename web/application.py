@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from flask_openapi.openapi import OpenAPI
 
 from utils.calibration import load_calibration
+from utils.collections import Collections
 from utils.embedding import BEST_MODEL, ModelFiles, load_engine
 from utils.errors import NotReady
 from utils.gallery import Gallery
@@ -20,7 +22,7 @@ from web.openapi import make_app
 from web.problems import answer_problems
 from web.routes import make_routes
 from web.settings import MEBI, Settings
-from web.v1.common import DEFAULT_COLLECTION
+from web.v1.collections import make_collections_routes
 from web.v1.questions import make_questions_routes
 
 log = logging.getLogger(__name__)
@@ -67,28 +69,37 @@ def create_app(settings: Settings) -> OpenAPI:
     """
     engine = load_engine(settings.engine, threads=settings.engine_threads)
     calibration = load_calibration(BEST_MODEL, engine.model_id, settings.calibration)
-    gallery = Gallery(
-        settings.gallery,
-        engine.model_id,
-        calibration_id=calibration.calibration_id,
-        keep_recordings=settings.keep_recordings,
-    )
-    identifier = Identifier(
-        engine,
-        gallery,
-        SpeechDetector(),
-        calibration,
-        settings.audio_limits,
-        settings.quality_rules,
-        settings.policy,
-    )
+    detector = SpeechDetector()
+
+    def open_one(folder: Path) -> Identifier:
+        gallery = Gallery(
+            folder,
+            engine.model_id,
+            calibration_id=calibration.calibration_id,
+            keep_recordings=settings.keep_recordings,
+        )
+        return Identifier(
+            engine,
+            gallery,
+            detector,
+            calibration,
+            settings.audio_limits,
+            settings.quality_rules,
+            settings.policy,
+        )
+
+    keys, collections = KeyStore(settings.gallery), Collections(settings.gallery, open_one)
     app = make_app()
-    app.extensions["galleries"] = {DEFAULT_COLLECTION: identifier}
+    app.extensions["galleries"] = collections
     app.config["MAX_CONTENT_LENGTH"] = settings.audio_limits.max_bytes + FORM_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
-    guard(app, KeyStore(settings.gallery), settings.access_rules)
+    guard(app, keys, settings.access_rules)
     show_in_steps(app)
-    for routes in (make_routes(settings.upload_roots), make_questions_routes()):
+    for routes in (
+        make_routes(settings.upload_roots),
+        make_questions_routes(),
+        make_collections_routes(collections, keys),
+    ):
         app.register_api(routes)
     answer_problems(app, settings.max_mb)
     return app

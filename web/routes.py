@@ -11,6 +11,7 @@ from flask import current_app, request
 from flask_openapi.blueprint import APIBlueprint
 from werkzeug.datastructures import FileStorage
 
+from utils.collections import DEFAULT, Collections
 from utils.errors import BadField, NotAllowed, NotReady
 from utils.identification import Answer
 from utils.speaker_id import parse_recording_name
@@ -18,7 +19,7 @@ from web.access import may
 from web.answers import LIVENESS, candidates_json, quality_json, verdict_json
 from web.schemas import SEED_BODY, AnswerOut, HealthOut, IdentificationFields, ReadyOut, read_fields
 from web.uploads import find_recording
-from web.v1.common import DEFAULT_COLLECTION, Galleries, current_identifier, make_blueprint
+from web.v1.common import current_identifier, make_blueprint
 
 ANSWER_CODE = "100001"
 ANSWER_TEXT = "Voice Based Speaker Recognition - Speaker ID: {}"
@@ -64,8 +65,8 @@ def make_routes(upload_roots: Sequence[Path]) -> APIBlueprint:
     @routes.get("/readyz", responses={"200": ReadyOut})
     def readyz() -> dict[str, Any]:
         """The process can answer: its network is loaded and its gallery can be read."""
-        galleries: Galleries = current_app.extensions["galleries"]
-        identifier = galleries[DEFAULT_COLLECTION]
+        collections: Collections = current_app.extensions["galleries"]
+        identifier = collections[DEFAULT]
         try:
             speakers = len(identifier.gallery)
         except OSError as error:

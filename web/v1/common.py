@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from flask import current_app, g
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 
+from utils.collections import DEFAULT, Collections
 from utils.identification import Identifier
 from web.problems import PROBLEMS
-
-DEFAULT_COLLECTION = "default"
-
-Galleries = Mapping[str, Identifier]
-"""By collection; `app.extensions["galleries"]`."""
 
 
 def current_identifier() -> Identifier:
     """That of the collection which this request asks (`flask.g.collection`)."""
-    galleries: Galleries = current_app.extensions["galleries"]
-    return galleries[g.get("collection", DEFAULT_COLLECTION)]
+    collections: Collections = current_app.extensions["galleries"]
+    return collections[g.get("collection", DEFAULT)]
 
 
 def make_blueprint(name: str, about: str, prefix: str | None = "/v1") -> APIBlueprint:
