@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
-from tests.conftest import DATA
-from web.application import create_app
-from web.settings import Settings
-
-ENROLLED = range(1, 7)
-STRANGER = 7
-
-
-def clip(speaker: int, number: int) -> Path:
-    return DATA / f"ast{speaker}@example.org-{number}.mp4"
-
-
-def name(speaker: int) -> str:
-    return f"ast{speaker}@example.org"
+from tests.api import STRANGER, application, clip, in_base64, name, refused, send, six_voices
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlaskClient]:
-    """Of a server that knows six voices, and whose answers are held to their schemas."""
-    app = create_app(Settings(gallery=tmp_path_factory.mktemp("gallery")))
-    app.validate_response = True
-    client = app.test_client()
-    for speaker in ENROLLED:
-        with clip(speaker, 0).open("rb") as file:
-            reply = client.post(
-                "/Identification_Request", data={"file": (file, clip(speaker, 0).name)}
-            )
-        assert reply.json is not None
-        assert reply.json["decision"] == "registered"
-    yield client
-    app.extensions["galleries"]["default"].gallery.close()
-
-
-def send(client: FlaskClient, path: str, recordings: dict[str, Path], **fields: Any) -> Any:
-    """Posts a form, which is to succeed; gives what is answered."""
-    files = {field: (recording.open("rb"), "any.mp4") for field, recording in recordings.items()}
-    reply = client.post(path, data={**files, **fields})
-    assert reply.status_code == 200, reply.text
-    return reply.json
-
-
-def in_base64(recording: Path) -> str:
-    return base64.b64encode(recording.read_bytes()).decode()
-
-
-def refused(reply: TestResponse) -> tuple[int, str, str]:
-    """Status, title and sentence of a problem."""
-    assert reply.mimetype == "application/problem+json"
-    assert reply.json is not None
-    return reply.status_code, reply.json["title"], reply.json["detail"]
+    with six_voices(tmp_path_factory.mktemp("gallery")) as client:
+        yield client
 
 
 def test_who_it_is(client: FlaskClient) -> None:
@@ -181,10 +136,9 @@ def test_two_recordings_of_one_voice_or_of_two(client: FlaskClient) -> None:
 
 
 def test_nobody_is_enrolled(tmp_path: Path) -> None:
-    app = create_app(Settings(gallery=tmp_path))
-    reply = app.test_client().post("/v1/identify", json={"audio": in_base64(clip(1, 0))})
-    assert refused(reply)[:2] == (409, "EmptyGallery")
-    app.extensions["galleries"]["default"].gallery.close()
+    with application(tmp_path) as client:
+        reply = client.post("/v1/identify", json={"audio": in_base64(clip(1, 0))})
+        assert refused(reply)[:2] == (409, "EmptyGallery")
 
 
 def test_the_page_of_the_interface_asks_no_outside_host(client: FlaskClient) -> None:

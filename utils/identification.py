@@ -22,7 +22,7 @@ from utils.gallery import Candidate, Gallery, Take
 from utils.hearing import Decode, Ear, Hearing, Source, sound_of
 from utils.judging import Judge, other_speaker
 from utils.quality import Quality, QualityRules
-from utils.questions import Asked, Comparison, Identification, Verification
+from utils.questions import Asked, Comparison, Conversation, Identification, Verification
 from utils.speaker_id import RecordingName
 from utils.speech import SpeechDetector
 
@@ -115,6 +115,10 @@ class Identifier:
     def compare(self, first: Source, second: Source) -> Comparison:
         """Whether two recordings are of one voice: `questions.compare`."""
         return questions.compare(self.ear, self.judge, self.gallery, first, second)
+
+    def segments(self, source: Source) -> Conversation:
+        """Who spoke when in a recording of several voices: `questions.segments`."""
+        return questions.segments(self.ear, self.judge, self.gallery, source)
 
     def answer(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from utils.audio import SAMPLE_RATE
 from utils.clock import Clock
 from utils.decision import Outcome, Verdict
 from utils.errors import EmptyGallery
@@ -14,6 +15,7 @@ from utils.hearing import Ear, Hearing, Source, Voice
 from utils.judging import Judge, only
 from utils.quality import Quality
 from utils.scoring import cosine_scores
+from utils.segments import Turn, find_turns
 from utils.speaker_id import check_speaker_id
 
 N_WEIGHED = 5  # speakers that a verdict weighs against each other
@@ -79,6 +81,15 @@ class Comparison:
             "unknown": "different",
         }
         return names[self.verdict.outcome]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Who spoke when in a recording."""
+
+    turns: list[Turn]
+    duration_s: float
+    timings_ms: dict[str, float]
 
 
 def identify(
@@ -160,6 +171,29 @@ def compare(ear: Ear, judge: Judge, gallery: Gallery, first: Source, second: Sou
         verdict = judge.same(one.voice, other.voice, gallery.snapshot())
         score = float(cosine_scores(one.voice.embedding, other.voice.embedding[None])[0])
     return Comparison(score, verdict, one, other, clock.timings_ms())
+
+
+def segments(ear: Ear, judge: Judge, gallery: Gallery, source: Source) -> Conversation:
+    """Says who spoke when; one in whom nobody speaks has no turns.
+
+    Raises:
+        BadAudio, TooLarge: it cannot be read, or is too long.
+    """
+    clock = Clock()
+    with clock.stage("decode"):
+        wave = ear.decode(source, ear.limits)
+    with clock.stage("turns"):
+        everybody = gallery.snapshot()
+        turns = find_turns(
+            wave,
+            ear.engine,
+            ear.detector,
+            judge.calibration,
+            everybody,
+            level=judge.level(everybody),
+            max_fpir=judge.max_fpir,
+        )
+    return Conversation(turns, wave.size / SAMPLE_RATE, clock.timings_ms())
 
 
 def listen(ear: Ear, asked: Asked, clock: Clock) -> tuple[Voice, Hearing | None]:

@@ -36,6 +36,8 @@ ROLES: Mapping[tuple[str, str], Needed] = {
     ("POST", "/v1/identify"): "identify",
     ("POST", "/v1/verify"): "identify",
     ("POST", "/v1/compare"): "identify",
+    ("POST", "/v1/identify/batch"): "identify",
+    ("POST", "/v1/segments"): "identify",
     ("POST", "/v1/embed"): "admin",
     ("GET", "/v1/collections"): "admin",
     ("POST", "/v1/collections"): "admin",

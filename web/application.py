@@ -22,8 +22,10 @@ from web.openapi import make_app
 from web.problems import answer_problems
 from web.routes import make_routes
 from web.settings import MEBI, Settings
+from web.v1.batch import make_batch_routes
 from web.v1.collections import make_collections_routes
 from web.v1.questions import make_questions_routes
+from web.v1.segments import make_segments_routes
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,8 @@ def create_app(settings: Settings) -> OpenAPI:
     for routes in (
         make_routes(settings.upload_roots),
         make_questions_routes(),
+        make_batch_routes(),
+        make_segments_routes(),
         make_collections_routes(collections, keys),
     ):
         app.register_api(routes)

@@ -15,6 +15,13 @@ from utils.errors import BadField, BadKey, SpeakerServerError, TooLarge, TooMany
 TYPE = "urn:speaker-identification:error:"
 MIMETYPE = "application/problem+json"
 
+INTERNAL = (
+    500,
+    "InternalError",
+    "The server failed; its log says why. The request changed nothing that was said.",
+)
+"""Status, title and sentence of a bug."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -103,5 +110,4 @@ def answer_problems(app: Flask, max_mb: float) -> None:
     @app.errorhandler(Exception)
     def _bug(error: Exception) -> Response:
         _log.error("A request failed by a fault of the server.", exc_info=error)
-        detail = "The server failed; its log says why. The request changed nothing that was said."
-        return problem(500, "InternalError", detail)
+        return problem(*INTERNAL)

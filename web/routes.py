@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 def make_routes(upload_roots: Sequence[Path]) -> APIBlueprint:
     routes = make_blueprint("server", "The first interface, and how the server does.", None)
 
-    @routes.post("/Identification_Request", request_body=SEED_BODY, responses={"200": AnswerOut})
+    @routes.post("/Identification_Request", request_body=SEED_BODY, responses={200: AnswerOut})
     def identification_request() -> dict[str, Any]:
         """Registers, re-registers or identifies the speaker of one recording."""
         fields, upload = read_fields(request)
@@ -57,12 +57,12 @@ def make_routes(upload_roots: Sequence[Path]) -> APIBlueprint:
         _log_decision(answer)
         return answer_json(answer)
 
-    @routes.get("/healthz", responses={"200": HealthOut})
+    @routes.get("/healthz", responses={200: HealthOut})
     def healthz() -> dict[str, str]:
         """The process runs."""
         return {"status": "ok"}
 
-    @routes.get("/readyz", responses={"200": ReadyOut})
+    @routes.get("/readyz", responses={200: ReadyOut})
     def readyz() -> dict[str, Any]:
         """The process can answer: its network is loaded and its gallery can be read."""
         collections: Collections = current_app.extensions["galleries"]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import current_app, g
 from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.schema import Schema
 from flask_openapi.models.tag import Tag
+from pydantic import BaseModel
 
 from utils.collections import DEFAULT, Collections
 from utils.identification import Identifier
@@ -26,3 +30,16 @@ def make_blueprint(name: str, about: str, prefix: str | None = "/v1") -> APIBlue
         abp_tags=[Tag(name=name, description=about)],
         abp_responses=PROBLEMS,
     )
+
+
+def component(routes: APIBlueprint, model: type[BaseModel]) -> dict[str, Any]:
+    """Puts an answer's schema into the OpenAPI file, for routes that describe answers by hand.
+
+    Returns:
+        The reference to it.
+    """
+    template = "#/components/schemas/{model}"
+    schema = model.model_json_schema(mode="serialization", ref_template=template)
+    for name, each in {**schema.pop("$defs", {}), model.__name__: schema}.items():
+        routes.components_schemas[name] = Schema(**each)
+    return {"$ref": template.format(model=model.__name__)}

@@ -93,7 +93,7 @@ def make_questions_routes() -> APIBlueprint:
     routes = make_blueprint("questions", "Who is it? Nobody is enrolled by asking.")
 
     @routes.post(
-        "/identify", request_body=described(IdentifyBody), responses={"200": IdentificationOut}
+        "/identify", request_body=described(IdentifyBody), responses={200: IdentificationOut}
     )
     def identify() -> dict[str, Any]:
         """Who of the enrolled speakers is it?
@@ -107,14 +107,14 @@ def make_questions_routes() -> APIBlueprint:
         )
         return identification_json(found)
 
-    @routes.post("/verify", request_body=described(VerifyBody), responses={"200": VerificationOut})
+    @routes.post("/verify", request_body=described(VerifyBody), responses={200: VerificationOut})
     def verify() -> dict[str, Any]:
         """Is it this speaker?"""
         body = read_body(VerifyBody)
         identifier = current_identifier()
         return verification_json(identifier.verify(body.asked(identifier), body.speaker_id))
 
-    @routes.post("/embed", request_body=described(EmbedBody), responses={"200": EmbeddingOut})
+    @routes.post("/embed", request_body=described(EmbedBody), responses={200: EmbeddingOut})
     def embed() -> dict[str, Any]:
         """The embedding of a recording, to ask about it later without the sound."""
         body = read_body(EmbedBody)
@@ -126,7 +126,7 @@ def make_questions_routes() -> APIBlueprint:
             "quality": quality_json(hearing.quality, hearing.has_two_voices),
         }
 
-    @routes.post("/compare", request_body=described(CompareBody), responses={"200": ComparisonOut})
+    @routes.post("/compare", request_body=described(CompareBody), responses={200: ComparisonOut})
     def compare() -> dict[str, Any]:
         """Are two recordings of one voice? Nobody need be enrolled."""
         body = read_body(CompareBody)

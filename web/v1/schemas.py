@@ -84,6 +84,26 @@ class EmbeddingOut(BaseModel):
     quality: QualityOut
 
 
+class TurnOut(BaseModel):
+    """Somebody speaks, without a longer pause."""
+
+    start_s: float = Field(description="seconds from the beginning")
+    end_s: float
+    speaker: str = Field(description="the ID, or `unknown-1` and so on in order of appearance")
+    speaker_id: str | None = Field(description="null of an unknown speaker")
+    verdict: VerdictOut | None = Field(
+        description="about the voice's nearest speaker; null of an empty gallery"
+    )
+
+
+class SegmentsOut(BaseModel):
+    """Who spoke when."""
+
+    duration_s: float
+    turns: list[TurnOut] = Field(description="in order of time, none over another")
+    timings_ms: dict[str, float]
+
+
 class IdentificationOut(BaseModel):
     """Who it is."""
 
