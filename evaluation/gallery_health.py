@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from evaluation.files import write_json
-from utils.calibration import Calibration, CohortStatistics, load_calibration
+from utils.calibration import Calibration, load_calibration
 from utils.embedding import BEST_MODEL, ModelFiles
-from utils.gallery import Gallery, Snapshot
+from utils.gallery import Gallery
+from utils.lookalikes import Pair, nearest_pairs
 from utils.quality import QualityRules, two_voices
 from utils.scoring import centroid
 
-BLOCK = 256  # speakers that are compared with all others at once
 MOST_PAIRS = 1_000  # that are looked for; a gallery with more duplicates needs no list but a rule
-DUPLICATE_CHANCE = 0.001  # of strangers, who come as near to anybody here: nearer may be one person
 
 
 def run(folder: Path, shown: int, json_path: Path | None) -> int:
@@ -60,8 +59,8 @@ def health(gallery: Gallery, calibration: Calibration) -> dict[str, Any]:
         "speakers": now.count,
         "recordings": recordings,
         "speech_s": round(speech_s, 1),
-        "look_alikes": pairs,
-        "likely_duplicates": [each for each in pairs if each["chance"] <= DUPLICATE_CHANCE],
+        "look_alikes": [_as_json(each) for each in pairs],
+        "likely_duplicates": [_as_json(each) for each in pairs if each.is_likely_duplicate],
         "recordings_unlike_each_other": unlike,
         "two_voices": of_two,
         "little_speech": [
@@ -76,47 +75,12 @@ def health(gallery: Gallery, calibration: Calibration) -> dict[str, Any]:
     }
 
 
-def nearest_pairs(now: Snapshot, calibration: Calibration, most: int) -> list[dict[str, Any]]:
-    """The speakers who are nearest to each other, by score (AS-norm), nearest first.
-
-    `chance` is the share of strangers who would come as near to anybody in a gallery of this size.
-    """
-    if now.count < 2:
-        return []
-    found = []
-    for score, cosine, one, other in _pairs(now, calibration, most):
-        chance = calibration.strangers.share(score, now.count)
-        names = sorted((now.ids[one], now.ids[other]))
-        found.append(
-            {"speaker_ids": names, "cosine": round(cosine, 3), "chance": float(f"{chance:.3g}")}
-        )
-    return found
-
-
-def _pairs(
-    now: Snapshot, calibration: Calibration, most: int
-) -> list[tuple[float, float, int, int]]:
-    """Score, cosine and rows of the nearest pairs, in bounded memory."""
-    rows = now.centroids
-    blocks = range(0, now.count, BLOCK)
-    each = [calibration.statistics(rows[first : first + BLOCK]) for first in blocks]
-    statistics = CohortStatistics(
-        np.concatenate([one.mean for one in each]), np.concatenate([one.spread for one in each])
-    )
-    best: list[tuple[float, float, int, int]] = []
-    for first in blocks:
-        block = slice(first, first + BLOCK)
-        cosines = (rows[block] @ rows.T).astype(np.float64)
-        scores = calibration.scores(cosines, statistics.at(block), statistics)
-        scores[np.tril_indices(len(scores), first, now.count)] = -np.inf  # each pair once
-        top = np.argpartition(scores, -min(most, scores.size), axis=None)[-most:]
-        for place in top.tolist():
-            one, other = divmod(place, now.count)
-            if np.isfinite(scores[one, other]):
-                pair = (float(scores[one, other]), float(cosines[one, other]), first + one, other)
-                best.append(pair)
-        best = sorted(best, reverse=True)[:most]
-    return best
+def _as_json(pair: Pair) -> dict[str, Any]:
+    return {
+        "speaker_ids": list(pair.speaker_ids),
+        "cosine": round(pair.cosine, 3),
+        "chance": float(f"{pair.chance:.3g}"),
+    }
 
 
 def _llr(calibration: Calibration, centroids: np.ndarray) -> float:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.gallery_health import BLOCK, nearest_pairs
 from tests.conftest import DATA
 from utils.audio import decode
 from utils.calibration import load_calibration
 from utils.embedding import BEST_MODEL, load_engine
 from utils.features import log_mel_windows
 from utils.gallery import Gallery
+from utils.lookalikes import BLOCK, nearest_pairs
 
 ROOT = Path(__file__).parent.parent
 
@@ -97,8 +97,8 @@ def test_pairs_over_many_blocks_are_those_of_all_at_once(tmp_path: Path) -> None
     scores = calibration.scores((rows @ rows.T).astype(float), statistics, statistics)
     order = np.argsort(-scores[np.triu_indices(n, 1)])[:10]
     expected = [
-        [f"v{one:03}", f"v{other:03}"]
+        (f"v{one:03}", f"v{other:03}")
         for one, other in np.stack(np.triu_indices(n, 1), axis=1)[order].tolist()
     ]
-    assert pairs[0]["speaker_ids"] == ["v005", f"v{n - 1:03}"]
-    assert [each["speaker_ids"] for each in pairs] == expected
+    assert pairs[0].speaker_ids == ("v005", f"v{n - 1:03}")
+    assert [each.speaker_ids for each in pairs] == expected

@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from utils import questions
+from utils import enrolment, questions
 from utils.audio import AudioLimits, decode
 from utils.calibration import Calibration
 from utils.clock import Clock
 from utils.decision import Verdict
 from utils.embedding import Engine
+from utils.enrolment import Enrolled
 from utils.errors import AlreadyEnrolled, EmptyGallery, LikelyDuplicate
-from utils.gallery import Candidate, Gallery, Take
+from utils.gallery import Candidate, Gallery, Mode, Profile, Take
 from utils.hearing import Decode, Ear, Hearing, Source, sound_of
 from utils.judging import Judge, other_speaker
 from utils.quality import Quality, QualityRules
@@ -119,6 +120,26 @@ class Identifier:
     def segments(self, source: Source) -> Conversation:
         """Who spoke when in a recording of several voices: `questions.segments`."""
         return questions.segments(self.ear, self.judge, self.gallery, source)
+
+    def enrol(
+        self,
+        speaker_id: str,
+        sources: Sequence[tuple[Source, str | None]],
+        mode: Mode,
+        profile: Profile | None = None,
+    ) -> Enrolled:
+        """Enrols recordings of one speaker together: `enrolment.enrol`."""
+        return enrolment.enrol(
+            self.ear,
+            self.judge,
+            self.gallery,
+            speaker_id,
+            sources,
+            mode,
+            most=self.policy.max_recordings,
+            refuse_duplicates=self.policy.refuse_duplicates,
+            profile=profile,
+        )
 
     def answer(
         self,

@@ -24,8 +24,10 @@ from web.routes import make_routes
 from web.settings import MEBI, Settings
 from web.v1.batch import make_batch_routes
 from web.v1.collections import make_collections_routes
+from web.v1.galleries import make_galleries_routes
 from web.v1.questions import make_questions_routes
 from web.v1.segments import make_segments_routes
+from web.v1.speakers import make_speakers_routes
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,8 @@ def create_app(settings: Settings) -> OpenAPI:
         make_questions_routes(),
         make_batch_routes(),
         make_segments_routes(),
+        make_speakers_routes(),
+        make_galleries_routes(),
         make_collections_routes(collections, keys),
     ):
         app.register_api(routes)

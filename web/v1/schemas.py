@@ -115,3 +115,80 @@ class IdentificationOut(BaseModel):
         description="replayed and synthetic voices are taken for real ones"
     )
     timings_ms: dict[str, float]
+
+
+class ConsentOut(BaseModel):
+    """Who agreed that the voice is kept."""
+
+    given_by: str
+    given_at: str = Field(description="UTC, ISO 8601")
+    until: str | None = Field(description="from then on it does not answer; null: without end")
+
+
+class RecordingOut(BaseModel):
+    """One enrolment recording."""
+
+    number: str
+    enrolled_at: str = Field(description="UTC, ISO 8601")
+    speech_s: float | None = Field(description="seconds of speech; null where it is not known")
+    model_id: str = Field(description="of the network that made its embeddings")
+    calibration_id: str | None = Field(description="what scores meant when it was enrolled")
+
+
+class SpeakerOut(BaseModel):
+    """All that is known of a speaker."""
+
+    speaker_id: str
+    recordings: list[RecordingOut]
+    speech_s: float | None = Field(description="in all recordings")
+    enrolled_at: str = Field(description="of the oldest recording")
+    updated_at: str = Field(description="of the newest, or of what else is known")
+    metadata: dict[str, str | int | float | bool]
+    consent: ConsentOut | None
+    is_expired: bool = Field(description="the consent has ended: it does not answer any more")
+
+
+class EnrolledOut(SpeakerOut):
+    """A speaker, and what there is to be said of the enrolment."""
+
+    heard: list[QualityOut] = Field(description="of each recording that was sent")
+    duplicate_of: str | None = Field(description="another ID under which the voice is enrolled")
+    matches_before: bool | None = Field(
+        description="whether it is more likely the voice enrolled under this ID than another"
+    )
+    liveness: Literal["not checked"]
+    timings_ms: dict[str, float]
+
+
+class SpeakersOut(BaseModel):
+    """A page of speakers."""
+
+    speakers: list[SpeakerOut]
+    total: int = Field(description="on all pages")
+    offset: int
+    limit: int
+
+
+class LookAlikeOut(BaseModel):
+    """Two speakers who sound alike."""
+
+    first: str
+    second: str
+    score: float = Field(description="cosine; the nearer to 1, the more alike")
+    stranger_chance: float = Field(description="share of strangers who come as near to anybody")
+    likely_duplicate: bool = Field(description="one person under two IDs?")
+
+
+class LookAlikesOut(BaseModel):
+    """Who may be taken for whom."""
+
+    pairs: list[LookAlikeOut]
+
+
+class ImportOut(BaseModel):
+    """What an archive brought."""
+
+    speakers: int
+    recordings: int
+    skipped: list[str] = Field(description="IDs that were enrolled here already")
+    of_other_networks: int = Field(description="recordings that take no part")
