@@ -94,7 +94,10 @@ def answer_problems(app: Flask, max_mb: float) -> None:
 
     @app.errorhandler(RequestEntityTooLarge)
     def _too_large(_: RequestEntityTooLarge) -> Response:
-        detail = f"The request is too large; send a recording of at most {max_mb:g} MiB."
+        detail = (
+            f"The request is too large; send a form with at most {max_mb:g} MiB of recordings and "
+            "fewer than 1,000 fields."
+        )
         return problem(413, TooLarge.__name__, detail)
 
     @app.errorhandler(HTTPException)

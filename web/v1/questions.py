@@ -17,7 +17,7 @@ from web.v1.common import current_identifier, make_blueprint
 from web.v1.schemas import ComparisonOut, EmbeddingOut, IdentificationOut, VerificationOut
 
 EMBEDDING_SIZE = 64
-MOST_CANDIDATES = 1_000
+MOST_CANDIDATES = 500  # a form has at most 1,000 parts
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
