@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
+import shutil
 import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 # Before NumPy is imported: its matrix products here are too small for a second thread, which
@@ -16,28 +19,63 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from flask import Flask
 
 from utils.errors import NotReady
-from web.application import check, create_app
+from web import logs
 from web.settings import Settings, read_settings
 
 
 def main() -> None:
     settings = read_settings()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.set_up(settings.log_format)
     try:
-        check(settings)  # what is wrong is told once here, not by every process that is forked
-        if settings.development:
-            create_app(settings).run(settings.host, settings.port, debug=True)
-        elif sys.platform == "win32":
-            serve_with_waitress(settings)
-        else:
-            serve_with_gunicorn(settings)
+        with counts_added_up(settings.processes):
+            serve(settings)
     except NotReady as error:
         sys.exit(f"app.py: {error}")
+
+
+def serve(settings: Settings) -> None:
+    from web.application import check, create_app
+
+    check(settings)  # what is wrong is told once here, not by every process that is forked
+    if settings.development:
+        create_app(settings).run(settings.host, settings.port, debug=True)
+    elif sys.platform == "win32":
+        serve_with_waitress(settings)
+    else:
+        serve_with_gunicorn(settings)
+
+
+@contextmanager
+def counts_added_up(processes: int) -> Iterator[None]:
+    """Has several processes count into files of one folder, of which /metrics makes sums.
+
+    Before `web.application` is imported: the metrics' library looks for the folder just once.
+    """
+    if processes == 1:
+        yield
+        return
+    folder = tempfile.mkdtemp(prefix="speaker-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def serve_with_gunicorn(settings: Settings) -> None:
     """Serves in threads of one or more processes; each makes its own application after the fork."""
     from gunicorn.app.base import BaseApplication
+    from gunicorn.glogging import Logger
+
+    from web.application import create_app
+
+    class OneLog(Logger):  # type: ignore[misc]
+        """Gunicorn's own lines go where all others go."""
+
+        def setup(self, cfg: Any) -> None:
+            super().setup(cfg)
+            self.error_log.handlers.clear()
+            self.error_log.propagate = True
 
     class Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
         def load_config(self) -> None:
@@ -51,6 +89,7 @@ def serve_with_gunicorn(settings: Settings) -> None:
                 "timeout": math.ceil(settings.max_decode_s + settings.stop_s),
                 "proc_name": "speaker-identification",
                 "control_socket_disable": True,  # would lie outside this folder, one for a user
+                "logger_class": OneLog,
             }
             for name, value in chosen.items():
                 self.cfg.set(name, value)
@@ -64,6 +103,8 @@ def serve_with_gunicorn(settings: Settings) -> None:
 def serve_with_waitress(settings: Settings) -> None:
     """Serves in threads of this one process, where gunicorn does not run."""
     from waitress.server import create_server
+
+    from web.application import create_app
 
     server = create_server(
         create_app(settings), host=settings.host, port=settings.port, threads=settings.threads

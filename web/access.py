@@ -29,6 +29,7 @@ ROLES: Mapping[tuple[str, str], Needed] = {
     ("POST", "/Identification_Request"): "identify",
     ("GET", "/healthz"): "open",
     ("GET", "/readyz"): "open",
+    ("GET", "/metrics"): "admin",
     ("GET", "/docs"): "open",
     ("GET", "/docs/page/<path:filename>"): "open",
     ("GET", "/docs/swagger/<path:filename>"): "open",

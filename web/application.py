@@ -17,7 +17,9 @@ from utils.keys import KeyStore
 from utils.speech import SpeechDetector
 from web.access import guard
 from web.coarse import show_in_steps
+from web.logs import log_requests
 from web.loopback import is_loopback
+from web.metrics import count_requests
 from web.openapi import make_app
 from web.problems import answer_problems
 from web.routes import make_routes
@@ -97,6 +99,8 @@ def create_app(settings: Settings) -> OpenAPI:
     app.extensions["galleries"] = collections
     app.config["MAX_CONTENT_LENGTH"] = settings.audio_limits.max_bytes + FORM_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
+    log_requests(app)
+    count_requests(app, collections)
     guard(app, keys, settings.access_rules)
     show_in_steps(app)
     for routes in (

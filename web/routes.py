@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,13 @@ from utils.identification import Answer
 from utils.speaker_id import parse_recording_name
 from web.access import may
 from web.answers import LIVENESS, candidates_json, quality_json, verdict_json
+from web.decided import note
 from web.schemas import SEED_BODY, AnswerOut, HealthOut, IdentificationFields, ReadyOut, read_fields
 from web.uploads import find_recording
 from web.v1.common import current_identifier, make_blueprint
 
 ANSWER_CODE = "100001"
 ANSWER_TEXT = "Voice Based Speaker Recognition - Speaker ID: {}"
-
-
-log = logging.getLogger(__name__)
 
 
 def make_routes(upload_roots: Sequence[Path]) -> APIBlueprint:
@@ -54,7 +51,7 @@ def make_routes(upload_roots: Sequence[Path]) -> APIBlueprint:
             register=fields.register_ and enrols,
             add=fields.add,
         )
-        _log_decision(answer)
+        _note(answer)
         return answer_json(answer)
 
     @routes.get("/healthz", responses={200: HealthOut})
@@ -82,23 +79,15 @@ def make_routes(upload_roots: Sequence[Path]) -> APIBlueprint:
     return routes
 
 
-def _log_decision(answer: Answer) -> None:
-    """What was decided and why, without who."""
-    verdict = answer.verdict
-    if verdict is None:
-        log.info("%s: %.1f s of speech", answer.decision, answer.quality.speech_s)
-    else:
-        log.info(
-            "%s, %s: %.1f s of speech, cosine %.3f, LLR %.2f, probability %.3f, "
-            "stranger chance %.2g",
-            answer.decision,
-            verdict.outcome,
-            answer.quality.speech_s,
-            answer.score,
-            verdict.llr,
-            verdict.probability,
-            verdict.stranger_chance,
-        )
+def _note(answer: Answer) -> None:
+    note(
+        answer.decision,
+        answer.verdict.outcome if answer.verdict else None,
+        answer.timings_ms,
+        speech_s=answer.quality.speech_s,
+        score=answer.score,
+        verdict=answer.verdict,
+    )
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:

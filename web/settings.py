@@ -15,6 +15,7 @@ from utils.embedding import EngineName
 from utils.identification import Policy
 from utils.quality import QualityRules
 from web.access import Rules
+from web.logs import LogFormat
 
 MEBI = 1 << 20
 
@@ -45,6 +46,7 @@ class Settings:
     keep_recordings: bool = False
     rate: int = 600
     open: bool = False
+    log_format: LogFormat = "text"
     stop_s: float = 30.0
     development: bool = False
 
@@ -223,6 +225,12 @@ def _parser() -> configargparse.ArgumentParser:
         "--open",
         action="store_true",
         help="let other machines in without any key: whoever reaches the port may do everything",
+    )
+    add(
+        "--log-format",
+        choices=("text", "json"),
+        default=default.log_format,
+        help="how the log's lines look, on the standard error",
     )
     add(
         "--stop-s",

@@ -46,7 +46,8 @@ def take_in_folder(
     skipped += _take_in_recordings(folder, index, network, found, remembered)
     skipped += _take_in_profiles(folder, index, profiles)
     for one in skipped:
-        log.warning("skipped %s: %s", one.file_name, one.reason)
+        # neither its name nor what is quoted from it: both may be somebody's
+        log.warning("skipped a file: %s", one.reason.partition(":")[0])
     others = index.foreign_files(network.model_id)
     if others:
         log.warning("%d files are of another network and take no part", len(others))

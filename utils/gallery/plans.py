@@ -98,7 +98,7 @@ class Executor:
             try:
                 entries.append(_entry(recording, self._read_back(recording)))
             except (NotReady, OSError):
-                log.warning("skipped %s: it is not as it was enrolled", recording.file_name)
+                log.warning("skipped a file: it is not as it was enrolled")
         entries += [_entry(recording, self._read_back(recording)) for recording in new]
         entries.sort(key=lambda one: one.recording.file_name)
         self._index.put_speaker(speaker_id, entries)

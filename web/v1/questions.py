@@ -12,6 +12,7 @@ from utils.hearing import voice_of
 from utils.identification import Identifier
 from utils.questions import Asked, Comparison, Identification, Verification
 from web.answers import LIVENESS, candidates_json, quality_json, verdict_json
+from web.decided import note
 from web.v1.bodies import Body, Clip, described, read_body
 from web.v1.common import current_identifier, make_blueprint
 from web.v1.schemas import ComparisonOut, EmbeddingOut, IdentificationOut, VerificationOut
@@ -138,6 +139,7 @@ def make_questions_routes() -> APIBlueprint:
 def verification_json(found: Verification) -> dict[str, Any]:
     """As `VerificationOut` has it."""
     verdict, quality = verdict_json(found.verdict), found.quality
+    note("verified", found.outcome, found.timings_ms)
     return {
         "speaker_id": found.speaker_id,
         "outcome": found.outcome,
@@ -153,6 +155,7 @@ def verification_json(found: Verification) -> dict[str, Any]:
 def comparison_json(found: Comparison) -> dict[str, Any]:
     """As `ComparisonOut` has it."""
     verdict = verdict_json(found.verdict)
+    note("compared", found.outcome, found.timings_ms)
     return {
         "outcome": found.outcome,
         "score": round(found.score, 6),
@@ -166,6 +169,14 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
 def identification_json(found: Identification) -> dict[str, Any]:
     """As `IdentificationOut` has it."""
     quality, of_two = found.quality, found.has_two_voices
+    note(
+        "identified",
+        found.verdict.outcome,
+        found.timings_ms,
+        speech_s=quality.speech_s if quality else None,
+        score=found.candidates[0].score,
+        verdict=found.verdict,
+    )
     return {
         "speaker_id": found.speaker_id,
         "candidates": candidates_json(found.candidates),

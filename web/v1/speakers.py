@@ -17,6 +17,7 @@ from utils.gallery import Consent, Profile, SpeakerRecord
 from utils.gallery.profile import read_profile
 from web.access import may
 from web.answers import LIVENESS, quality_json
+from web.decided import note
 from web.v1.bodies import Body, Clip, described, read_body
 from web.v1.common import current_identifier, make_blueprint
 from web.v1.receipts import ReceiptOut
@@ -190,6 +191,7 @@ def speaker_json(record: SpeakerRecord) -> dict[str, Any]:
 
 def enrolled_json(enrolled: Enrolled) -> dict[str, Any]:
     """As `EnrolledOut` has it."""
+    note("enrolled", None, enrolled.timings_ms, speech_s=enrolled.speaker.speech_s)
     return {
         **speaker_json(enrolled.speaker),
         "heard": [quality_json(one.quality, one.has_two_voices) for one in enrolled.heard],
