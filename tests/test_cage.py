@@ -16,12 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
+from evaluation.server import running_server
 from tests import media
 from tests.conftest import DATA
 from utils.audio import AudioLimits, decode
 from utils.audio.cage import Cage
 from utils.errors import NotDecodable, NotReady, RecordingNotFound, SpeakerServerError, TooSlow
+from web.application import check
+from web.settings import Settings
 
 if sys.platform != "linux":
     pytest.skip("the cage needs Linux", allow_module_level=True)
@@ -83,11 +87,103 @@ def test_a_path_that_leads_nowhere_is_told_before_the_cage(cage: Cage, tmp_path:
 def test_a_process_that_dies_costs_one_request_an_error(cage: Cage, clip: Path) -> None:
     cage.decode(clip)
     (pid,) = children()
-    os.kill(pid, signal.SIGSEGV)
-    with pytest.raises(NotDecodable, match="another form"):
-        cage.decode(clip)
+    os.kill(pid, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(cage.decode, clip)
+        time.sleep(0.2)  # it has the recording by now
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(NotDecodable, match="another form"):
+            asked.result()
     assert cage.decode(clip).size
     assert children() != [pid]
+
+
+def test_a_process_that_dies_while_idle_costs_nobody_anything(cage: Cage, clip: Path) -> None:
+    cage.decode(clip)
+    (pid,) = children()
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+        time.sleep(0.01)
+    assert np.array_equal(cage.decode(clip), decode(clip))
+
+
+def test_what_interrupts_an_answer_does_not_put_the_next_one_out_of_step(
+    cage: Cage, clip: Path
+) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    cage.decode(clip)
+    (pid,) = children()
+    os.kill(pid, signal.SIGSTOP)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(Interrupted):
+            cage.decode(clip)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    other = DATA / "ast2@example.org-0.mp4"
+    assert np.array_equal(cage.decode(other), decode(other))
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [("/bin/false", "needs .* libseccomp.*--decoders 0"), ("/nowhere", "No such file")],
+)
+def test_a_process_that_cannot_start_is_the_servers_fault(
+    cage: Cage, clip: Path, monkeypatch: pytest.MonkeyPatch, program: str, sentence: str
+) -> None:
+    cage.decode(clip)
+    (pid,) = children()
+    os.kill(pid, signal.SIGSTOP)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(sys, "executable", program)
+        with pytest.raises(NotReady, match=sentence):
+            Cage(1)
+        with pytest.raises(TooSlow):  # this one it could still be handed
+            cage.decode(clip, AudioLimits(max_decode_s=0.1))
+        for _ in range(2):
+            with pytest.raises(NotReady, match=sentence):
+                cage.decode(clip)
+    assert np.array_equal(cage.decode(clip), decode(clip)), "and goes on as soon as it can"
+
+
+def test_other_systems_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(NotReady, match="needs Linux; start the server with --decoders 0"):
+        Cage(1)
+
+
+def test_a_server_that_cannot_decode_apart_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(Settings(gallery=tmp_path, decoders=2))
+    assert children() == []
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(NotReady, match="--decoders 0"):
+        check(Settings(gallery=tmp_path, decoders=2))
+    check(Settings(gallery=tmp_path, decoders=0))
+
+
+def test_the_server_answers_as_without_a_cage(tmp_path: Path) -> None:
+    answers = []
+    for decoders in ("0", "2"):
+        gallery = tmp_path / decoders
+        with running_server(gallery, "--decoders", decoders) as server:
+            for number in (0, 1):
+                name = f"ast1@example.org-{number}.mp4"
+                files = {"file": (name, (DATA / name).read_bytes())}
+                url = f"{server.url}/Identification_Request"
+                answers.append(requests.post(url, files=files, timeout=60).json())
+            broken = {"audio": ("x.mp4", b"no recording")}
+            refused = requests.post(f"{server.url}/v1/identify", files=broken, timeout=60)
+            assert (refused.status_code, refused.json()["title"]) == (422, "NotDecodable")
+    plain, caged = [answer["score"] for answer in answers[:2]], [a["score"] for a in answers[2:]]
+    assert plain == caged
 
 
 def test_a_process_that_hangs_is_replaced(cage: Cage, clip: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from flask_openapi.openapi import OpenAPI
 
+from utils.audio import AudioLimits, decode
+from utils.audio.cage import MEMORY_MB, Cage
 from utils.calibration import load_calibration
 from utils.collections import Collections
 from utils.embedding import BEST_MODEL, ModelFiles, load_engine
@@ -40,12 +42,15 @@ def check(settings: Settings) -> None:
     """Looks whether an application can be made, and puts the gallery in order.
 
     Raises:
-        NotReady: the network's files or the gallery cannot be opened, or other machines would be
-            let in without keys.
+        NotReady: the network's files or the gallery cannot be opened, recordings are to be
+            decoded in processes apart and those do not start, or other machines would be let in
+            without keys.
     """
     model_id = ModelFiles(BEST_MODEL).model_id
     load_calibration(BEST_MODEL, model_id, settings.calibration)
     Gallery(settings.gallery, model_id).close()
+    if cage := _open_cage(settings, min(settings.decoders, 1)):
+        cage.close()
     _check_reach(settings)
 
 
@@ -65,17 +70,27 @@ def _check_reach(settings: Settings) -> None:
         )
 
 
+def _open_cage(settings: Settings, processes: int) -> Cage | None:
+    """Starts decoding processes, if any are wanted; longer recordings take more memory."""
+    if not processes:
+        return None
+    longer = max(1.0, settings.max_seconds / AudioLimits.max_seconds)
+    return Cage(processes, round(MEMORY_MB * longer))
+
+
 def create_app(settings: Settings) -> OpenAPI:
     """Loads the network, opens the gallery, and makes one application over both.
 
     To be called in the process that serves: neither survives a fork.
 
     Raises:
-        NotReady: the network's files or the gallery cannot be opened.
+        NotReady: the network's files or the gallery cannot be opened, or decoding processes that
+            are wanted do not start.
     """
     engine = load_engine(settings.engine, threads=settings.engine_threads)
     calibration = load_calibration(BEST_MODEL, engine.model_id, settings.calibration)
     detector = SpeechDetector()
+    cage = _open_cage(settings, settings.decoders)
 
     def open_one(folder: Path) -> Identifier:
         gallery = Gallery(
@@ -92,11 +107,13 @@ def create_app(settings: Settings) -> OpenAPI:
             settings.audio_limits,
             settings.quality_rules,
             settings.policy,
+            decode if cage is None else cage.decode,
         )
 
     keys, collections = KeyStore(settings.gallery), Collections(settings.gallery, open_one)
     app = make_app()
     app.extensions["galleries"] = collections
+    app.extensions["decoders"] = cage  # None: recordings are decoded in this process
     app.config["MAX_CONTENT_LENGTH"] = settings.audio_limits.max_bytes + FORM_BYTES
     app.config["MAX_FORM_MEMORY_SIZE"] = FORM_BYTES
     log_requests(app)

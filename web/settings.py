@@ -35,6 +35,7 @@ class Settings:
     max_mb: float = 50.0
     max_seconds: float = 600.0
     max_decode_s: float = 20.0
+    decoders: int = 0
     min_speech_s: float = 1.0
     min_enrol_s: float = 3.0
     max_clipped_share: float = 0.25
@@ -61,6 +62,8 @@ class Settings:
                 "min_speech_s must be 0 or more and min_enrol_s no less, got "
                 f"{self.min_speech_s} and {self.min_enrol_s}"
             )
+        if self.decoders < 0:
+            raise ValueError(f"decoders must be 0 or more, got {self.decoders}")
         if not 0 <= self.port <= 65_535:
             raise ValueError(f"port must be 0 to 65535, got {self.port}")
         _ = self.quality_rules, self.policy  # they check what is theirs
@@ -163,6 +166,13 @@ def _parser() -> configargparse.ArgumentParser:
         type=float,
         default=default.max_decode_s,
         help="longest time that decoding one recording may take, seconds",
+    )
+    add(
+        "--decoders",
+        type=int,
+        default=default.decoders,
+        help="processes that decode, and may do nothing else, of each server process; 0 decodes in "
+        "the server's own (Linux)",
     )
     add(
         "--min-speech-s",
