@@ -44,6 +44,15 @@ def map_path_parameters(_: Any, path_parameters: dict[str, Any] | None) -> dict[
 
 
 @schemathesis.hook
+def map_query(_: Any, query: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Leaves three of four requests in the collection that there is."""
+    asked = (query or {}).get("collection")
+    if query and isinstance(asked, str) and len(asked) % 4 != 1:
+        query["collection"] = "default"
+    return query
+
+
+@schemathesis.hook
 def map_body(_: Any, body: Any) -> Any:
     """The same for an ID in a body."""
     if isinstance(body, dict) and isinstance(body.get("speaker_id"), str):

@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.api import STRANGER, application, clip, in_base64, name, refused, send, six_voices
+from web.access import ROLES
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +162,21 @@ def test_the_file_of_the_interface_names_what_is_there(client: FlaskClient) -> N
     identify = document["paths"]["/v1/identify"]["post"]
     assert set(identify["requestBody"]["content"]) == {"multipart/form-data", "application/json"}
     assert {"200", "400", "4XX", "5XX"} == set(identify["responses"])
+
+
+def test_the_file_of_the_interface_says_which_key_is_needed(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    assert document is not None
+    assert document["components"]["securitySchemes"] == {
+        "key": {"type": "http", "scheme": "bearer"}
+    }
+    for (method, rule), needed in ROLES.items():
+        path = document["paths"].get(rule.replace("<", "{").replace(">", "}"))
+        if path is None:
+            continue  # pages, and what no program asks
+        operation = path[method.lower()]
+        assert ("security" in operation) == (needed != "open")
+        if needed != "open":
+            assert f"a key that may {needed}" in operation["description"]
+    parameters = document["paths"]["/v1/identify"]["post"]["parameters"]
+    assert [each["name"] for each in parameters] == ["collection"]

@@ -22,7 +22,7 @@ from web.coarse import show_in_steps
 from web.logs import log_requests
 from web.loopback import is_loopback
 from web.metrics import count_requests
-from web.openapi import make_app
+from web.openapi import describe_access, make_app
 from web.problems import answer_problems
 from web.routes import make_routes
 from web.settings import MEBI, Settings
@@ -130,5 +130,6 @@ def create_app(settings: Settings) -> OpenAPI:
         make_collections_routes(collections, keys),
     ):
         app.register_api(routes)
+    describe_access(app)
     answer_problems(app, settings.max_mb)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,18 @@ from flask import Blueprint, Response, send_from_directory
 from flask_openapi.models.info import Info
 from flask_openapi.openapi import OpenAPI
 
+from utils.collections import DEFAULT
+from web.access import ROLES
 from web.problems import PROBLEMS, Problem, answer_bad_field
 
+KEY = "key"
+COLLECTION = {
+    "name": "collection",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "default": DEFAULT},
+    "description": "whose speakers are asked about; a key says so by itself",
+}
 PAGE = Path(__file__).parent / "docs"
 VERSION = "1.0.0"  # of the interface, not of the program
 ABOUT = (
@@ -30,6 +41,7 @@ def make_app() -> OpenAPI:
         validation_error_status=400,
         validation_error_model=Problem,
         validation_error_callback=answer_bad_field,
+        security_schemes={KEY: {"type": "http", "scheme": "bearer"}},
         static_folder=None,
     )
     app.openapi_version = "3.1.0"  # nothing here needs 3.2, which fewer tools read
@@ -38,6 +50,24 @@ def make_app() -> OpenAPI:
     app.register_blueprint(_documentation(app))
     app.register_blueprint(_swagger())
     return app
+
+
+def describe_access(app: OpenAPI) -> None:
+    """Has the OpenAPI file say which key every call needs, and that most ask one collection.
+
+    To be called once, after all routes are there.
+    """
+    paths = app.api_doc["paths"]
+    for (method, rule), needed in ROLES.items():
+        path = re.sub(r"<(?:[^<>:]+:)?([^<>]+)>", r"{\1}", rule)
+        operation = paths.get(path, {}).get(method.lower())
+        if operation is None or needed == "open":
+            continue
+        operation["security"] = [{KEY: []}, {}]  # without any key on the server: none
+        said = f"Needs a key that may {needed}, once there are keys."
+        operation["description"] = " ".join([operation.get("description", ""), said]).strip()
+        if not path.startswith("/v1/collections"):
+            operation.setdefault("parameters", []).append(COLLECTION)
 
 
 def _documentation(app: OpenAPI) -> Blueprint:
