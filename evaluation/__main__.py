@@ -8,6 +8,7 @@ python -m evaluation report                    all dev lists; writes the docs' f
 python -m evaluation calibrate                 scores that can be trusted; writes the calibration
 python -m evaluation gallery [FOLDER]          look-alikes, duplicates, poor enrolments
 python -m evaluation segments                  who spoke when, on conversations made of dev
+python -m evaluation console                   pictures of the console, by a real browser
 python -m evaluation readme                    the examples of the docs, run again
 """
 
@@ -57,6 +58,10 @@ def main() -> int:
         return segments.run(
             arguments.speech, arguments.part, arguments.mixtures, arguments.json, arguments.write
         )
+    if arguments.command == "console":
+        from evaluation import console
+
+        return console.run()
     if arguments.command == "readme":
         from evaluation import readme
 
@@ -126,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (trials, identify, report, calibrate, segments):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech",
                              help="the corpus folder, with the peers' teachers.py")  # fmt: skip
+    commands.add_parser("console", help="pictures of the console at work, into img/")
     commands.add_parser("readme", help="run the READMEs' examples and show their real answers")
     return parser
 

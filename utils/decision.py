@@ -37,6 +37,8 @@ class Verdict:
     """Natural log-likelihood ratio of the nearest speaker."""
     margin: float | None
     """By how much its LLR is above the next speaker's; None where one is enrolled."""
+    probabilities: tuple[float, ...]
+    """Of each of the speakers that were weighed, the nearest first; the rest are strangers."""
     more_speech_s: float | None
     """Of an `inconclusive` one: seconds of speech that would be expected to settle it; None where
     more speech would not."""
@@ -70,7 +72,8 @@ def decide(
     wanted = model.threshold(max_fpir, speakers) + level
     first_s = _known(enrolled_s[0])
     more_s = calibration.more_speech_s(float(scores[0]), wanted, probe_s, first_s)
-    probability = _probability(ratios, speakers)
+    probabilities = _probabilities(ratios, speakers)
+    probability = probabilities[0]
     outcome: Outcome = "unknown"
     if scores[0] >= wanted:
         outcome = "accepted"
@@ -82,6 +85,7 @@ def decide(
         stranger_chance=model.share(float(scores[0]) - level, speakers),
         llr=float(ratios[0]),
         margin=float(ratios[0] - ratios[1:].max()) if len(ratios) > 1 else None,
+        probabilities=probabilities,
         more_speech_s=more_s if outcome == "inconclusive" else None,
     )
 
@@ -103,11 +107,11 @@ def _known(seconds: float | None) -> float:
     return UNKNOWN_S if seconds is None else seconds
 
 
-def _probability(ratios: np.ndarray, speakers: int) -> float:
-    """Of the first speaker, among so many equally likely ones and a stranger (Bayes' rule).
+def _probabilities(ratios: np.ndarray, speakers: int) -> tuple[float, ...]:
+    """Of each speaker, among so many equally likely ones and a stranger (Bayes' rule).
 
     Speakers beyond the nearest are so unlike that they add nothing.
     """
     known = np.log(PRIOR_ENROLLED / speakers) + ratios
     all_of_them = np.logaddexp.reduce(np.append(known, np.log1p(-PRIOR_ENROLLED)))
-    return float(np.exp(known[0] - all_of_them))
+    return tuple(np.exp(known - all_of_them).tolist())

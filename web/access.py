@@ -27,6 +27,8 @@ Needed = Literal["open"] | Role
 
 ROLES: Mapping[tuple[str, str], Needed] = {
     ("POST", "/Identification_Request"): "identify",
+    ("GET", "/"): "open",
+    ("GET", "/console/<path:filename>"): "open",
     ("GET", "/healthz"): "open",
     ("GET", "/readyz"): "open",
     ("GET", "/metrics"): "admin",
@@ -48,7 +50,7 @@ ROLES: Mapping[tuple[str, str], Needed] = {
     ("POST", "/v1/speakers/<speaker_id>/recordings"): "enrol",
     ("PUT", "/v1/speakers/<speaker_id>/recordings"): "enrol",
     ("DELETE", "/v1/speakers/<speaker_id>/recordings/<number>"): "admin",
-    ("GET", "/v1/gallery"): "enrol",
+    ("GET", "/v1/gallery"): "identify",
     ("GET", "/v1/gallery/look-alikes"): "admin",
     ("GET", "/v1/gallery/export"): "admin",
     ("POST", "/v1/gallery/import"): "admin",

@@ -19,6 +19,7 @@ from utils.keys import KeyStore
 from utils.speech import SpeechDetector
 from web.access import guard
 from web.coarse import show_in_steps
+from web.console import make_console
 from web.logs import log_requests
 from web.loopback import is_loopback
 from web.metrics import count_requests
@@ -131,5 +132,6 @@ def create_app(settings: Settings) -> OpenAPI:
     ):
         app.register_api(routes)
     describe_access(app)
+    app.register_blueprint(make_console())
     answer_problems(app, settings.max_mb)
     return app

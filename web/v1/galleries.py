@@ -32,6 +32,7 @@ class GalleryOut(BaseModel):
     model_id: str = Field(description="of the network whose embeddings are searched")
     calibration_id: str | None = Field(description="of what scores mean")
     keeps_recordings: bool = Field(description="whether the sound of enrolments is kept")
+    max_fpir: float = Field(description="of strangers, the share that may be taken for somebody")
 
 
 class PairsQuery(BaseModel):
@@ -57,7 +58,8 @@ def make_galleries_routes() -> APIBlueprint:
     @routes.get("/gallery", responses={"200": GalleryOut})
     def show_gallery() -> dict[str, Any]:
         """How many are enrolled, and by which network?"""
-        gallery = current_identifier().gallery
+        identifier = current_identifier()
+        gallery = identifier.gallery
         return {
             "collection": g.get("collection", DEFAULT),
             "speakers": len(gallery),
@@ -65,6 +67,7 @@ def make_galleries_routes() -> APIBlueprint:
             "model_id": gallery.model_id,
             "calibration_id": gallery.calibration_id,
             "keeps_recordings": gallery.keeps_recordings,
+            "max_fpir": identifier.policy.max_fpir,
         }
 
     @routes.get("/gallery/look-alikes", responses={"200": LookAlikesOut})

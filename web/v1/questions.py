@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Annotated, Any
 
 from flask_openapi.blueprint import APIBlueprint
@@ -179,7 +180,13 @@ def identification_json(found: Identification) -> dict[str, Any]:
     )
     return {
         "speaker_id": found.speaker_id,
-        "candidates": candidates_json(found.candidates),
+        "candidates": [
+            {**each, "probability": None if share is None else round(share, 4)}
+            for each, share in zip_longest(
+                candidates_json(found.candidates),
+                found.verdict.probabilities[: len(found.candidates)],
+            )
+        ],
         "verdict": verdict_json(found.verdict),
         "quality": quality_json(quality, bool(of_two)) if quality else None,
         "liveness": LIVENESS,

@@ -12,6 +12,9 @@ class CandidateOut(BaseModel):
 
     speaker_id: str
     score: float = Field(ge=-1, le=1, description="cosine; the nearer to 1, the more alike")
+    probability: float | None = Field(
+        description="that it is them, where half of all callers are known; null beyond the fifth"
+    )
 
 
 class VerdictOut(BaseModel):
