@@ -30,7 +30,7 @@ def make_console() -> Blueprint:
         """The page; all it needs comes from this server."""
         return _with_policy(send_from_directory(PAGES, "index.html", max_age=0))
 
-    @pages.get("/console/<path:filename>")
+    @pages.get("/console/<path:filename>", endpoint="static")
     def console_file(filename: str) -> Response:
         """A script, a style, a picture of the page."""
         return _with_policy(send_from_directory(PAGES, filename, max_age=0))
