@@ -77,6 +77,10 @@ def serve_with_gunicorn(settings: Settings) -> None:
             self.error_log.handlers.clear()
             self.error_log.propagate = True
 
+    def tell_of_stop(worker: Any) -> None:
+        """Whoever is listened to live is told when this process is to end."""
+        worker.wsgi.extensions["is_stopping"] = lambda: not worker.alive
+
     class Server(BaseApplication):  # type: ignore[misc] # gunicorn has no types
         def load_config(self) -> None:
             chosen: dict[str, Any] = {
@@ -90,6 +94,7 @@ def serve_with_gunicorn(settings: Settings) -> None:
                 "proc_name": "speaker-identification",
                 "control_socket_disable": True,  # would lie outside this folder, one for a user
                 "logger_class": OneLog,
+                "post_worker_init": tell_of_stop,
             }
             for name, value in chosen.items():
                 self.cfg.set(name, value)

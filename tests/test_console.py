@@ -151,6 +151,31 @@ def test_files_are_dropped_speakers_looked_after_and_turns_shown(
 
 
 @needs_chromium
+def test_an_answer_comes_while_one_speaks(server: ServerProcess, voices: dict[str, Path]) -> None:
+    store = KeyStore(server.log.parent)
+    text, _ = store.create("admin", "default")
+    with (DATA / "ast1@example.org-0.mp4").open("rb") as file:
+        requests.post(
+            f"{server.url}/v1/speakers",
+            data={"speaker_id": "kim"},
+            files={"audio": file},
+            headers={"X-API-Key": text},
+            timeout=30,
+        ).raise_for_status()
+    with browser.browsing(voices["kim"]) as context:
+        outside, complaints = watch(context)
+        page = browser.open_console(context, server.url)
+        page.fill("#key", text)
+        page.check("#live")
+        page.click("#record")
+        page.wait_for_selector("#outcome.accepted:has-text('kim')")
+        assert page.inner_text("#record") == "Stop"
+        page.click("#record")
+        page.wait_for_selector("#identify:enabled")
+        assert (outside, complaints) == ([], [])
+
+
+@needs_chromium
 def test_a_key_lets_the_page_in(server: ServerProcess, voices: dict[str, Path]) -> None:
     folder = server.log.parent
     text, _ = KeyStore(folder).create("admin", "default")

@@ -42,6 +42,7 @@ ROLES: Mapping[tuple[str, str], Needed] = {
     ("POST", "/v1/identify/batch"): "identify",
     ("POST", "/v1/segments"): "identify",
     ("POST", "/v1/embed"): "admin",
+    ("GET", "/v1/live"): "identify",
     ("GET", "/v1/speakers"): "enrol",
     ("POST", "/v1/speakers"): "enrol",
     ("GET", "/v1/speakers/<speaker_id>"): "enrol",
@@ -146,8 +147,7 @@ def may(role: Role) -> bool:
 def _key_of_request(keys: KeyStore, limits: _Limits) -> Key:
     address = request.remote_addr or ""
     limits.check_failures(address)
-    kind, _, text = request.headers.get("Authorization", "").partition(" ")
-    text = text.strip() if kind.lower() == "bearer" else request.headers.get("X-API-Key", "")
+    text = _sent_key()
     if not text:
         raise BadKey("A key is needed; send it as `Authorization: Bearer KEY`.")
     key = keys.find(text)
@@ -155,6 +155,17 @@ def _key_of_request(keys: KeyStore, limits: _Limits) -> Key:
         limits.count_failure(address)
         raise BadKey("The key is unknown or revoked; ask whoever runs the server for another.")
     return key
+
+
+def _sent_key() -> str:
+    kind, _, text = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return text.strip()
+    protocols = request.headers.get("Sec-WebSocket-Protocol", "").split(",")
+    as_protocol = [each.strip() for each in protocols if each.strip().startswith("key.")]
+    if as_protocol:  # a page can give its WebSocket no other header
+        return as_protocol[0].removeprefix("key.")
+    return request.headers.get("X-API-Key", "")
 
 
 def _require_loopback() -> None:

@@ -30,6 +30,7 @@ from web.settings import MEBI, Settings
 from web.v1.batch import make_batch_routes
 from web.v1.collections import make_collections_routes
 from web.v1.galleries import make_galleries_routes
+from web.v1.live import answer_live
 from web.v1.questions import make_questions_routes
 from web.v1.segments import make_segments_routes
 from web.v1.speakers import make_speakers_routes
@@ -131,6 +132,7 @@ def create_app(settings: Settings) -> OpenAPI:
         make_collections_routes(collections, keys),
     ):
         app.register_api(routes)
+    answer_live(app, settings.max_live)
     describe_access(app)
     app.register_blueprint(make_console())
     answer_problems(app, settings.max_mb)

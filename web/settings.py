@@ -47,13 +47,14 @@ class Settings:
     keep_recordings: bool = False
     rate: int = 600
     open: bool = False
+    max_live: int = 2
     log_format: LogFormat = "text"
     stop_s: float = 30.0
     development: bool = False
 
     def __post_init__(self) -> None:
         positive = ("processes", "threads", "engine_threads", "max_mb", "max_seconds",
-                    "max_decode_s", "max_recordings", "rate", "stop_s")  # fmt: skip
+                    "max_decode_s", "max_recordings", "rate", "max_live", "stop_s")  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
@@ -235,6 +236,12 @@ def _parser() -> configargparse.ArgumentParser:
         "--open",
         action="store_true",
         help="let other machines in without any key: whoever reaches the port may do everything",
+    )
+    add(
+        "--max-live",
+        type=int,
+        default=default.max_live,
+        help="people that each process listens to live at once; each keeps a thread busy",
     )
     add(
         "--log-format",

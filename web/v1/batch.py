@@ -17,7 +17,7 @@ from web.coarse import coarsen, is_exact
 from web.problems import INTERNAL, problem_body
 from web.v1.bodies import Body, Clip, described, read_body
 from web.v1.common import current_identifier, make_blueprint
-from web.v1.questions import MOST_CANDIDATES, identification_json
+from web.v1.questions import MOST_CANDIDATES, identification_json, note_identification
 
 MOST_FILES = 100
 NDJSON = "application/x-ndjson"
@@ -86,4 +86,5 @@ def _answer(identifier: Identifier, body: BatchBody, audio: Any) -> dict[str, An
     except Exception as error:
         log.error("A recording of a batch failed by a fault of the server.", exc_info=error)
         return problem_body(*INTERNAL)
+    note_identification(found)
     return {"status": 200, **identification_json(found)}

@@ -107,6 +107,7 @@ def make_questions_routes() -> APIBlueprint:
         found = identifier.identify(
             body.asked(identifier), candidates=body.candidates, top_k=body.top_k
         )
+        note_identification(found)
         return identification_json(found)
 
     @routes.post("/verify", request_body=described(VerifyBody), responses={200: VerificationOut})
@@ -170,14 +171,6 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
 def identification_json(found: Identification) -> dict[str, Any]:
     """As `IdentificationOut` has it."""
     quality, of_two = found.quality, found.has_two_voices
-    note(
-        "identified",
-        found.verdict.outcome,
-        found.timings_ms,
-        speech_s=quality.speech_s if quality else None,
-        score=found.candidates[0].score,
-        verdict=found.verdict,
-    )
     return {
         "speaker_id": found.speaker_id,
         "candidates": [
@@ -192,3 +185,15 @@ def identification_json(found: Identification) -> dict[str, Any]:
         "liveness": LIVENESS,
         "timings_ms": found.timings_ms,
     }
+
+
+def note_identification(found: Identification) -> None:
+    """Tells the log and the metrics of it."""
+    note(
+        "identified",
+        found.verdict.outcome,
+        found.timings_ms,
+        speech_s=found.quality.speech_s if found.quality else None,
+        score=found.candidates[0].score,
+        verdict=found.verdict,
+    )

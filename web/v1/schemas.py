@@ -12,6 +12,11 @@ class CandidateOut(BaseModel):
 
     speaker_id: str
     score: float = Field(ge=-1, le=1, description="cosine; the nearer to 1, the more alike")
+
+
+class WeighedOut(CandidateOut):
+    """A speaker that it may be, weighed against the others."""
+
     probability: float | None = Field(
         description="that it is them, where half of all callers are known; null beyond the fifth"
     )
@@ -111,7 +116,7 @@ class IdentificationOut(BaseModel):
     """Who it is."""
 
     speaker_id: str | None = Field(description="the speaker, if accepted; else null")
-    candidates: list[CandidateOut] = Field(description="the nearest speakers, best first")
+    candidates: list[WeighedOut] = Field(description="the nearest speakers, best first")
     verdict: VerdictOut
     quality: QualityOut | None = Field(description="null of an embedding")
     liveness: Literal["not checked"] = Field(
