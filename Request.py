@@ -4,7 +4,13 @@
     python Request.py hong@example.org-0.mp4 ...        send these
     python Request.py --path data/ast1@example.org-1.mp4    name a file that the server can read
 
-Importable, and independent of the rest of this folder: `SpeakerClient(server).identify(path)`.
+    python Request.py enrol hong@example.org a.mp4 b.mp4    everything under /v1: also identify,
+    python Request.py identify who.mp4                  verify, compare, embed, batch, segments,
+    python Request.py speakers                          live, add, re-register, show, rename,
+    python Request.py identify --help                   delete, export, import, health
+
+Importable: `SpeakerClient(server).identify(path)` asks the first interface,
+`client.V1Client(server)` the one under /v1. Needs nothing else of this project.
 """
 
 from __future__ import annotations
@@ -15,36 +21,32 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
 from tqdm import tqdm
-from urllib3.util.retry import Retry
 
-SERVER = "http://127.0.0.1:5000"
+from client import RequestFailed
+from client.commands import COMMANDS, run
+from client.connection import SERVER, Connection
+
+__all__ = ["RequestFailed", "SpeakerClient"]
+
 SAMPLE = Path(__file__).parent / "data" / "ast1@example.org-0.mp4"
-
-
-class RequestFailed(Exception):
-    """The server refused, or could not be reached; the message says why."""
 
 
 class SpeakerClient:
     """One server, over one kept-open connection. Not to be shared between threads."""
 
-    def __init__(self, server: str = SERVER, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, server: str = SERVER, timeout_s: float = 60.0, key: str | None = None
+    ) -> None:
+        """`key`: that in the environment variable SPEAKER_KEY unless given."""
         self.url = server.rstrip("/") + "/Identification_Request"
-        self.timeout_s = timeout_s
-        self._session = requests.Session()
-        # a connection that was refused carried no request, so trying again is safe
-        retry = Retry(total=None, connect=3, read=0, status=0, other=0, backoff_factor=0.3)
-        self._session.mount("http://", HTTPAdapter(max_retries=retry))
-        self._session.mount("https://", HTTPAdapter(max_retries=retry))
+        self._connection = Connection(server, key=key, timeout_s=timeout_s)
 
     def __enter__(self) -> SpeakerClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._session.close()
+        self._connection.close()
 
     def identify(
         self,
@@ -86,25 +88,13 @@ class SpeakerClient:
             return self._post(fields, {"file": (recording.name, file, "video/mp4")})
 
     def _post(self, fields: dict[str, str], files: Any) -> dict[str, Any]:
-        try:
-            reply = self._session.post(self.url, data=fields, files=files, timeout=self.timeout_s)
-        except requests.ConnectionError as error:
-            raise RequestFailed(
-                f"no answer from {self.url}; is the server running? (make serve)"
-            ) from error
-        except requests.RequestException as error:
-            raise RequestFailed(f"{self.url}: {error}") from error
-        try:
-            answer: dict[str, Any] = reply.json()
-        except ValueError as error:
-            raise RequestFailed(f"{self.url} answered {reply.status_code} without JSON") from error
-        if not reply.ok:
-            title, detail = answer.get("title"), answer.get("detail")
-            raise RequestFailed(f"{reply.status_code} {title}: {detail}")
-        return answer
+        path = "/Identification_Request"
+        return self._connection.ask_json("POST", path, data=fields, files=files)
 
 
 def main() -> int:
+    if sys.argv[1:2] and sys.argv[1] in COMMANDS:
+        return run(sys.argv[1:])
     arguments = _parser().parse_args()
     recordings: list[Path] = arguments.recordings or [SAMPLE]
     failures = 0

@@ -9,6 +9,7 @@ python -m evaluation calibrate                 scores that can be trusted; write
 python -m evaluation gallery [FOLDER]          look-alikes, duplicates, poor enrolments
 python -m evaluation segments                  who spoke when, on conversations made of dev
 python -m evaluation console                   pictures of the console, by a real browser
+python -m evaluation api                       the examples of docs/api.md, run again
 python -m evaluation readme                    the examples of the docs, run again
 """
 
@@ -58,6 +59,10 @@ def main() -> int:
         return segments.run(
             arguments.speech, arguments.part, arguments.mixtures, arguments.json, arguments.write
         )
+    if arguments.command == "api":
+        from evaluation import api_examples
+
+        return api_examples.run()
     if arguments.command == "console":
         from evaluation import console
 
@@ -131,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (trials, identify, report, calibrate, segments):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech",
                              help="the corpus folder, with the peers' teachers.py")  # fmt: skip
+    commands.add_parser("api", help="run the examples of docs/api.md and show their real answers")
     commands.add_parser("console", help="pictures of the console at work, into img/")
     commands.add_parser("readme", help="run the READMEs' examples and show their real answers")
     return parser

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from client.connection import SERVER
 from evaluation.server import running_server
-from Request import SERVER
 
 ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.ko.md")
@@ -36,12 +36,12 @@ def run() -> int:
                 shown[number + 1] = _answers(commands, server.url, blocks[number + 1][0])
     for name in READMES:
         path = ROOT / name
-        path.write_text(_with_blocks(path.read_text(encoding="utf-8"), shown), encoding="utf-8")
+        path.write_text(with_blocks(path.read_text(encoding="utf-8"), shown), encoding="utf-8")
     return 0
 
 
-def _with_blocks(text: str, bodies: list[str]) -> str:
-    """The text with its fenced blocks' contents replaced, one by one."""
+def with_blocks(text: str, bodies: list[str]) -> str:
+    """A document with its fenced blocks' contents replaced, one by one."""
     remaining = iter(bodies)
     return FENCED.sub(lambda block: f"```{block[1]}\n{next(remaining)}```", text)
 

@@ -125,6 +125,26 @@ def test_every_route_stands_in_the_docs_of_the_interface(routes: set[str]) -> No
     assert shown == {f"`{route}`" for route in routes}
 
 
+def test_every_call_of_v1_is_shown_with_its_answer(routes: set[str]) -> None:
+    text = read("docs/api.md")
+    shown = "\n".join(fenced(text, "bash"))
+    for route in routes:
+        method, path = route.split(" ")
+        if path.startswith("/v1/") and path != "/v1/live":  # a WebSocket: Request.py shows it
+            part = re.sub(r"\\\{\w+\\\}", "[^/ ?']+", re.escape(path))
+            calls = [
+                line for line in shown.splitlines() if re.search(rf"5000{part}(['? ]|$)", line)
+            ]
+            assert any(
+                f"-X {method} " in call or ("-X" not in call and method in {"GET", "POST"})
+                for call in calls
+            ), route
+    assert "Request.py live" in shown
+    blocks = FENCED.findall(text)
+    for (_, kind, _), (_, _, answer) in itertools.pairwise(blocks):
+        assert kind != "bash" or answer.strip()
+
+
 def known_fields() -> set[str]:
     fields = {field.rstrip("_") for field in IdentificationFields.model_fields}
     return fields | SENT_BESIDE_THE_SCHEMA

@@ -68,7 +68,7 @@ def list_speakers(gallery: Gallery, arguments: argparse.Namespace) -> int:
             for one in records
         ]
         headers = ["speaker", "recordings", "speech, s", "enrolled", "consent"]
-        print(tabulate(rows, headers, floatfmt=".1f", disable_numparse=[0]))
+        print(tabulate(rows, headers, floatfmt=".1f", disable_numparse=[0]) if rows else "nobody")
     return 0
 
 
