@@ -102,6 +102,7 @@ def _phone(folder: Path, server: ServerProcess, bar: tqdm[Never]) -> None:
         record(page, TALK_S)
         page.click("#identify")
         page.wait_for_selector("#outcome.accepted")
+        page.wait_for_selector("#wave-name:has-text('표시됨')")
         page.evaluate("document.querySelector('#outcome').scrollIntoView({block: 'center'})")
         _take(page, "phone", bar)
 

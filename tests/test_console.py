@@ -151,6 +151,67 @@ def test_files_are_dropped_speakers_looked_after_and_turns_shown(
 
 
 @needs_chromium
+def test_several_files_are_enrolled_and_what_is_shown_speaks_the_language_chosen(
+    server: ServerProcess, voices: dict[str, Path]
+) -> None:
+    with browser.browsing(voices["kim"]) as context:
+        outside, complaints = watch(context)
+        page = browser.open_console(context, server.url)
+        page.set_input_files("#file", [DATA / f"ast1@example.org-{n}.mp4" for n in (0, 2, 3)])
+        page.fill("#speaker-id", "kim")
+        page.click("#register")
+        page.wait_for_selector("#enrolled:has-text('is registered')")
+        page.check("#clips label:has-text('-3.mp4') input")
+        page.wait_for_selector("#wave-name:has-text('-3.mp4')")
+        assert outcome(page) == "accepted"
+        page.wait_for_selector("#wave-name:has-text('are speech')")
+        page.select_option("#language", "ko")
+        assert "표시됨" in page.inner_text("#wave-name")
+        assert "모르는 사람" in page.inner_text("#why")
+        page.click("#tab-when")
+        page.set_input_files("#long-file", DATA / "ast4@example.org-1.mp4")
+        page.click("#segment")
+        page.wait_for_selector("#turns td:has-text('unknown-1')")
+        assert page.inner_text("#turns tbody tr:first-child td:last-child") == ""
+        page.click("#tab-health")
+        page.wait_for_selector("#kinds td:has-text('POST /v1/identify')")
+        assert (outside, complaints) == ([], [])
+    shown = requests.get(f"{server.url}/v1/speakers/kim", timeout=10).json()
+    assert len(shown["recordings"]) == 3
+
+
+@needs_chromium
+def test_a_consent_goes_along_with_registering_anew(
+    server: ServerProcess, voices: dict[str, Path]
+) -> None:
+    def kim() -> dict[str, Any]:
+        return dict(requests.get(f"{server.url}/v1/speakers/kim", timeout=10).json())
+
+    with browser.browsing(voices["kim"]) as context:
+        page = browser.open_console(context, server.url)
+        page.set_input_files("#file", DATA / "ast1@example.org-0.mp4")
+        page.fill("#speaker-id", "kim")
+        page.click("#register")
+        page.wait_for_selector("#enrolled:has-text('is registered, ')")
+        assert kim()["consent"] is None
+        page.fill("#until", "2999-01-01")
+        page.click("#replace")
+        assert not page.eval_on_selector("#enrol", "form => form.checkValidity()")
+        page.fill("#given-by", "by this test")
+        page.click("#replace")
+        page.wait_for_selector("#enrolled:has-text('registered anew')")
+        noted = kim()["consent"]
+        assert (noted["given_by"], noted["until"][:10]) == ("by this test", "2999-01-01")
+        page.click("#tab-speakers")
+        page.click("#list button")
+        page.fill("#metadata", '{"site": "Seoul"}')
+        page.click("#d-save")
+        page.wait_for_selector("#details", state="hidden")
+    assert kim()["metadata"] == {"site": "Seoul"}
+    assert kim()["consent"] == noted
+
+
+@needs_chromium
 def test_an_answer_comes_while_one_speaks(server: ServerProcess, voices: dict[str, Path]) -> None:
     store = KeyStore(server.log.parent)
     text, _ = store.create("admin", "default")

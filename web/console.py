@@ -40,6 +40,7 @@ def make_console() -> Blueprint:
 
 def _with_policy(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Permissions-Policy"] = "microphone=(self), camera=(), geolocation=()"
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

@@ -2,7 +2,8 @@
 
 import { by, t } from "./page.js";
 
-export const latencies = [];  // ms of this page's requests, the last one last
+export const requests = [];  // of this page: {what, ms}, the last one last
+const MOST = 100;
 const changed = new EventTarget();
 
 export const onAnswer = (listener) => changed.addEventListener("answer", listener);
@@ -10,7 +11,7 @@ export const onAnswer = (listener) => changed.addEventListener("answer", listene
 export function address(path, scheme = "") {
   const url = new URL(path, document.baseURI);
   const collection = by("collection").value.trim();
-  if (collection && collection !== "default") {
+  if (collection && collection !== "default" && path !== "v1/collections") {
     url.searchParams.set("collection", collection);
   }
   if (scheme) {
@@ -36,8 +37,8 @@ export async function ask(method, path, body) {
   } catch {
     throw new Error(t("unreachable"));
   }
-  latencies.push(performance.now() - started);
-  latencies.splice(0, latencies.length - 100);
+  requests.push({ what: `${method} /${kind(path)}`, ms: performance.now() - started });
+  requests.splice(0, requests.length - MOST);
   changed.dispatchEvent(new Event("answer"));
   if (!reply.ok) {
     const problem = await reply.json().catch(() => ({ detail: reply.statusText }));
@@ -46,15 +47,18 @@ export async function ask(method, path, body) {
   return reply;
 }
 
+// A path without what is asked in particular.
+const kind = (path) => path.replace(/\?.*/, "").replace(/(speakers\/)[^/]+/, "$1...").replace(/(recordings\/).+/, "$1...");
+
 export const askJson = async (...request) => (await ask(...request)).json();
 
 export function form(fields) {
   const data = new FormData();
-  for (const [name, value] of Object.entries(fields)) {
-    if (value instanceof Blob) {
-      data.append(name, value, value.name ?? "recording.webm");
-    } else if (value) {
-      data.append(name, value);
+  for (const [name, values] of Object.entries(fields)) {
+    for (const value of [values].flat()) {
+      if (value) {
+        data.append(name, value);  // a file goes under its own name
+      }
     }
   }
   return data;

@@ -1,13 +1,14 @@
 // How the server does, and how long this page's requests took.
 
-import { askJson, latencies, onAnswer } from "./api.js";
-import { by, element, percent, t } from "./page.js";
+import { askJson, onAnswer, requests } from "./api.js";
+import { by, element, onLanguage, percent, row, t } from "./page.js";
 
 const EVERY_MS = 5_000;
 let timer = 0;
 
 export function setUpHealth() {
-  onAnswer(drawLatencies);
+  onAnswer(showLatencies);
+  onLanguage(showLatencies);
 }
 
 export function showHealth(isShown) {
@@ -21,7 +22,7 @@ export function showHealth(isShown) {
 async function look() {
   const ready = await askJson("GET", "readyz").catch((error) => ({ problem: error.message }));
   const gallery = await askJson("GET", "v1/gallery").catch(() => null);
-  const facts = [[t("ready"), ready.problem ?? t("ready_yes")]];
+  const facts = [[t("ready"), ready.problem ? `${t("ready_no")}: ${ready.problem}` : t("ready_yes")]];
   if (!ready.problem) {
     facts.push([t("engine"), ready.engine], [t("network"), ready.model_id]);
   }
@@ -33,21 +34,37 @@ async function look() {
   by("facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
 }
 
-function drawLatencies() {
-  const canvas = by("latencies");
+function showLatencies() {
+  if (requests.length === 0) {
+    return;
+  }
+  const all = requests.map((each) => each.ms);
+  draw(by("latencies"), all);
+  by("latency-name").textContent = t("latency_text", { count: all.length, ...summary(all) });
+  const kinds = [...new Set(requests.map((each) => each.what))].sort();
+  by("kinds").tBodies[0].replaceChildren(...kinds.map((what) => {
+    const some = requests.filter((each) => each.what === what).map((each) => each.ms);
+    const { last, median, most } = summary(some);
+    return row(what, some.length, last, median, most);
+  }));
+}
+
+function summary(times) {
+  const sorted = [...times].sort((one, other) => one - other);
+  return {
+    last: times.at(-1).toFixed(0), median: sorted[Math.floor(sorted.length / 2)].toFixed(0), most: sorted.at(-1).toFixed(0),
+  };
+}
+
+function draw(canvas, times) {
   const paint = canvas.getContext("2d");
   const { width, height } = canvas;
-  const most = Math.max(...latencies);
+  const most = Math.max(...times);
   const step = width / 100;
   paint.clearRect(0, 0, width, height);
   paint.fillStyle = getComputedStyle(canvas).getPropertyValue("--accent");
-  latencies.forEach((each, place) => {
+  times.forEach((each, place) => {
     const size = Math.max(2, (each / most) * (height - 8));
     paint.fillRect(place * step, height - size, step - 2, size);
-  });
-  const sorted = [...latencies].sort((one, other) => one - other);
-  by("latency-name").textContent = t("latency_text", {
-    count: latencies.length, last: latencies.at(-1).toFixed(0), most: most.toFixed(0),
-    median: sorted[Math.floor(sorted.length / 2)].toFixed(0),
   });
 }

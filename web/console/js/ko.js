@@ -44,4 +44,11 @@ export default {
   microphone: "마이크를 쓸 수 없습니다: {reason}", unreachable: "서버가 응답하지 않습니다.",
   bad_json: "메타데이터가 JSON 객체가 아닙니다.",
   hearing: "듣는 중 ...",
+  heard: "{total}초 가운데 말소리 {speech}초를 들었습니다.", snr: "말소리가 멈춤보다 {decibels}dB 큽니다.",
+  wave_undrawn: "{name}: 이 브라우저는 그릴 수 없지만 서버는 읽을 수도 있습니다.",
+  several: "녹음 여러 개: 고른 녹음으로 식별하고, 등록에는 모두 씁니다",
+  insecure: "브라우저는 이 컴퓨터의 페이지나 HTTPS 페이지에만 마이크를 빌려줍니다.",
+  hearing_some: "듣는 중: 말소리 {needed}초 가운데 {speech}초 ...", no_live: "말하는 동안에는 답할 수 없습니다. 멈춘 뒤 식별하세요.",
+  half_consent: "누가 동의했는지 적어야 합니다.",
+  what: "요청", times: "횟수", last: "마지막, ms", median: "중앙값, ms", slowest: "가장 느린 것, ms",
 };

@@ -9,26 +9,36 @@ export function listenLive(show) {
   const key = by("key").value.trim();
   const socket = new WebSocket(url, key ? ["speaker", `key.${key}`] : ["speaker"]);
   const waiting = [];
-  let isOpen = false;
-  const deliver = (message) => (isOpen ? socket.send(message) : waiting.push(message));
+  const deliver = (message) => {
+    if (socket.readyState === WebSocket.CONNECTING) {
+      waiting.push(message);
+    } else if (socket.readyState === WebSocket.OPEN) {
+      socket.send(message);
+    }
+  };
   socket.addEventListener("open", () => {
-    isOpen = true;
     socket.send(JSON.stringify({ type: "start", format: "opus" }));
     waiting.splice(0).forEach((message) => socket.send(message));
-    by("outcome").className = "outcome";
-    by("outcome").textContent = t("hearing");
+    listening(t("hearing"));
   });
   socket.addEventListener("message", ({ data }) => {
     const told = JSON.parse(data);
     if (told.type === "error") {
       say(told.detail, true);
-    } else if (told.verdict) {
+    } else if (told.type === "waiting") {
+      listening(t("hearing_some", { speech: told.speech_s.toFixed(1), needed: told.needed_s.toFixed(1) }));
+    } else {
       show(told);
     }
   });
-  socket.addEventListener("error", () => say(t("unreachable"), true));
+  socket.addEventListener("error", () => say(t("no_live"), true));
   return {
     send: (piece) => deliver(piece),
     end: () => deliver(JSON.stringify({ type: "end" })),
   };
+}
+
+function listening(words) {
+  by("outcome").className = "outcome";
+  by("outcome").textContent = words;
 }

@@ -1,10 +1,13 @@
 // Tabs, language and key; each panel sets itself up.
 
-import { setUpAsk } from "./ask.js";
+import { askJson } from "./api.js";
+import { forget, listen, setUpAsk } from "./ask.js";
+import { setUpClips } from "./clips.js";
+import { setUpEnrol } from "./enrol.js";
 import { setUpHealth, showHealth } from "./health.js";
-import { by, speak } from "./page.js";
-import { setUpSpeakers, showSpeakers } from "./speakers.js";
-import { setUpWhen } from "./when.js";
+import { by, element, speak } from "./page.js";
+import { forgetSpeakers, setUpSpeakers, showSpeakers } from "./speakers.js";
+import { forgetTurns, setUpWhen } from "./when.js";
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 
@@ -22,6 +25,23 @@ function select(tab, takesFocus = false) {
   showHealth(panel === "health");
   if (panel === "speakers") {
     showSpeakers();
+  }
+}
+
+// Another key or collection: what is shown is not theirs.
+function startOver() {
+  forget();
+  forgetTurns();
+  forgetSpeakers();
+  by("collections").replaceChildren();
+  select(tabs.find((each) => each.getAttribute("aria-selected") === "true"));
+}
+
+// The names of the collections, for whoever may know them.
+async function suggestCollections() {
+  if (by("collections").childElementCount === 0) {
+    const { collections } = await askJson("GET", "v1/collections").catch(() => ({ collections: [] }));
+    by("collections").replaceChildren(...collections.map(({ name }) => element("option", "", { value: name })));
   }
 }
 
@@ -47,8 +67,13 @@ remember("language", localStorage);
 remember("key", sessionStorage);  // gone with the tab
 remember("collection", sessionStorage);
 by("language").addEventListener("change", () => speak(by("language").value));
+by("key").addEventListener("change", startOver);
+by("collection").addEventListener("change", startOver);
+by("collection").addEventListener("focus", suggestCollections);
 speak(by("language").value);
+setUpClips(forget, listen);
 setUpAsk();
+setUpEnrol();
 setUpWhen();
 setUpSpeakers();
 setUpHealth();

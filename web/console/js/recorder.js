@@ -5,10 +5,16 @@ import { by, t } from "./page.js";
 const KINDS = ["audio/webm;codecs=opus", "audio/mp4", "audio/ogg;codecs=opus"];
 const PIECE_MS = 250;
 
+// Whether a recording can be understood while it is made.
+export const canStream = () => globalThis.MediaRecorder?.isTypeSupported(KINDS[0]) ?? false;
+
 // `onPiece` gets the sound as it comes, for a live answer. Gives a function that stops and
 // promises the whole.
 export async function record(onPiece = () => {}) {
   let stream;
+  if (!navigator.mediaDevices || !globalThis.MediaRecorder) {
+    throw new Error(t("microphone", { reason: t("insecure") }));
+  }
   try {
     stream = await navigator.mediaDevices.getUserMedia({
       audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },

@@ -1,33 +1,48 @@
 // Who is enrolled: pages, one speaker's details, and the gallery as a whole.
 
 import { ask, askJson, form, save, speakerPath } from "./api.js";
-import { attempt, by, day, element, row, say, t } from "./page.js";
+import { attempt, by, day, element, onLanguage, row, say, t } from "./page.js";
 
 const PAGE = 20;
 let offset = 0;
+let asked = 0;  // pages so far
 let shown = null;  // the speaker in the dialog
+let noted = "";  // the consent as it was when the dialog opened
 
 export function setUpSpeakers() {
   by("search").addEventListener("submit", (event) => {
     event.preventDefault();
     offset = 0;
-    attempt(list);
+    showSpeakers();
   });
-  by("previous").addEventListener("click", () => { offset = Math.max(0, offset - PAGE); attempt(list); });
-  by("next").addEventListener("click", () => { offset += PAGE; attempt(list); });
+  by("previous").addEventListener("click", () => { offset = Math.max(0, offset - PAGE); showSpeakers(); });
+  by("next").addEventListener("click", () => { offset += PAGE; showSpeakers(); });
   by("d-save").addEventListener("click", () => inDialog(change));
   by("d-delete").addEventListener("click", () => inDialog(remove));
-  by("look-alikes").addEventListener("click", () => attempt(lookAlikes));
-  by("export").addEventListener("click", () => attempt(async () => save(await ask("GET", "v1/gallery/export"), "gallery.zip")));
-  by("import").addEventListener("change", (event) => bringIn(event.target));
+  by("look-alikes").addEventListener("click", () => attempt("look-alikes", lookAlikes));
+  by("export").addEventListener("click", () => attempt("export", async () => save(await ask("GET", "v1/gallery/export"), "gallery.zip")));
+  by("import").addEventListener("change", ({ target }) => bringIn(target));
   by("purge").addEventListener("click", purge);
+  onLanguage(() => by("speakers").hidden || showSpeakers());
 }
 
-export const showSpeakers = () => attempt(list);
+export const showSpeakers = () => attempt(null, list);
+
+// What another key or collection has shown goes.
+export function forgetSpeakers() {
+  offset = 0;
+  by("pairs").replaceChildren();
+  by("list").tBodies[0].replaceChildren();
+}
 
 async function list() {
+  asked += 1;
+  const mine = asked;
   const query = new URLSearchParams({ query: by("query").value, offset, limit: PAGE });
   const { speakers, total } = await askJson("GET", `v1/speakers?${query}`);
+  if (mine !== asked) {  // another page is on its way
+    return;
+  }
   by("list").tBodies[0].replaceChildren(...speakers.map((one) => {
     const open = element("button", one.speaker_id, { type: "button", class: "link" });
     open.addEventListener("click", () => details(one));
@@ -56,6 +71,7 @@ function details(one) {
   by("d-given-by").value = one.consent?.given_by ?? "";
   by("d-given-at").value = one.consent ? day(one.consent.given_at) : "";
   by("d-until").value = one.consent?.until ? day(one.consent.until) : "";
+  noted = consentFields().join("\n");
   by("d-problem").textContent = "";
   by("d-recordings").replaceChildren(...one.recordings.map((each) => {
     const item = element("li", `${each.number}: ${each.speech_s?.toFixed(1) ?? "?"} s, ${day(each.enrolled_at)} `);
@@ -91,15 +107,26 @@ async function change() {
   } catch {
     throw new Error(t("bad_json"));
   }
-  const given_by = by("d-given-by").value.trim();
-  const given_at = by("d-given-at").value || new Date().toISOString();
-  const body = { metadata, consent: given_by ? { given_by, given_at, until: by("d-until").value || null } : null };
+  const body = { metadata };
+  if (consentFields().join("\n") !== noted) {  // otherwise it keeps its time of day
+    body.consent = consent();
+  }
   const id = by("new-id").value.trim();
   if (id !== shown.speaker_id) {
     body.speaker_id = id;
   }
   await askJson("PATCH", speakerPath(shown.speaker_id), body);
   by("details").close();
+}
+
+const consentFields = () => ["d-given-by", "d-given-at", "d-until"].map((id) => by(id).value.trim());
+
+function consent() {
+  const [given_by, given_at, until] = consentFields();
+  if (!given_by && until) {
+    throw new Error(t("half_consent"));
+  }
+  return given_by ? { given_by, given_at: given_at || new Date().toISOString(), until: until || null } : null;
 }
 
 async function remove() {
@@ -127,26 +154,20 @@ async function bringIn(input) {
   if (!archive) {
     return;
   }
-  let report = null;
-  await attempt(async () => {
-    report = await askJson("POST", "v1/gallery/import", form({ archive, on_conflict: "skip" }));
+  await attempt("import", async () => {
+    const report = await askJson("POST", "v1/gallery/import", form({ archive, on_conflict: "skip" }));
     await list();
+    return t("imported", { count: report.speakers });
   });
-  if (report) {
-    say(t("imported", { count: report.speakers }));
-  }
 }
 
 async function purge() {
   if (!window.confirm(t("sure_purge"))) {
     return;
   }
-  let receipts = null;
-  await attempt(async () => {
-    ({ receipts } = await askJson("POST", "v1/gallery/purge"));
+  await attempt("purge", async () => {
+    const { receipts } = await askJson("POST", "v1/gallery/purge");
     await list();
+    return t("purged", { count: receipts.length });
   });
-  if (receipts) {
-    say(t("purged", { count: receipts.length }));
-  }
 }
