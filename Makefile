@@ -30,8 +30,8 @@ serve: setup ## run the server on http://127.0.0.1:5000/ over gallery/
 request: setup ## send a sample recording to a running server
 	$(BIN)/python Request.py
 
-test: lint ## lint, types and all tests
-	$(BIN)/python -m pytest
+test: lint ## lint, types and all tests, two files at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check

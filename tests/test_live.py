@@ -105,11 +105,12 @@ def speak(
     server: ServerProcess, data: bytes, piece: int = PIECE, pause_s: float = 0.0, **start: Any
 ) -> list[dict[str, Any]]:
     socket = connect(server)
-    socket.send(json.dumps({**START, **start}))
-    for at in range(0, len(data), piece):
-        socket.send(data[at : at + piece])
-        time.sleep(pause_s)
-    socket.send(json.dumps({"type": "end"}))
+    with contextlib.suppress(ConnectionClosed):  # a refusal may come before all is said
+        socket.send(json.dumps({**START, **start}))
+        for at in range(0, len(data), piece):
+            socket.send(data[at : at + piece])
+            time.sleep(pause_s)
+        socket.send(json.dumps({"type": "end"}))
     return listen(socket)
 
 

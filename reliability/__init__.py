@@ -1,0 +1,1 @@
+"""Load, faults and attacks, against the real server on this machine."""
