@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from utils.gallery.files import encode_embeddings
+from utils.gallery.npy import encode_embeddings
 from utils.scoring import EMBEDDING_SIZE
 from utils.speaker_id import recording_file_name
 

@@ -11,7 +11,7 @@ import numpy as np
 from evaluation.files import write_json
 from utils.calibration import Calibration, load_calibration
 from utils.embedding import BEST_MODEL, ModelFiles
-from utils.gallery import Gallery
+from utils.gallery import FolderGallery, Gallery
 from utils.lookalikes import Pair, nearest_pairs
 from utils.quality import QualityRules, two_voices
 from utils.scoring import centroid
@@ -30,7 +30,7 @@ def run(folder: Path, shown: int, json_path: Path | None) -> int:
             f"{folder}: no voice_gallery/ in it; give the folder of a server's gallery"
         )
     model_id = ModelFiles(BEST_MODEL).model_id
-    with Gallery(folder, model_id) as gallery:
+    with FolderGallery(folder, model_id) as gallery:
         found = health(gallery, load_calibration(BEST_MODEL, model_id))
     for line in lines(found, shown):
         print(line)

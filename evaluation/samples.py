@@ -12,7 +12,7 @@ from evaluation.files import write_json
 from evaluation.metrics import wilson_interval
 from utils.calibration import load_calibration
 from utils.embedding import BEST_MODEL, Engine, load_engine
-from utils.gallery import Gallery
+from utils.gallery import FolderGallery
 from utils.identification import Identifier
 from utils.speaker_id import parse_recording_name
 from utils.speech import SpeechDetector
@@ -92,7 +92,7 @@ def verdict(result: dict[str, Any]) -> str:
 def run_samples(engine: Engine) -> dict[str, Any]:
     """`tally` of the sample set over an empty gallery, without server or HTTP."""
     with tempfile.TemporaryDirectory() as folder:
-        gallery = Gallery(Path(folder), engine.model_id)
+        gallery = FolderGallery(Path(folder), engine.model_id)
         calibration = load_calibration(BEST_MODEL, engine.model_id)
         identifier = Identifier(engine, gallery, SpeechDetector(), calibration)
 

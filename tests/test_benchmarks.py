@@ -15,7 +15,7 @@ import pytest
 from benchmarks.inputs import cut_recording, fill_gallery
 from benchmarks.report import percentiles
 from utils.audio import decode
-from utils.gallery import Gallery
+from utils.gallery import FolderGallery
 
 ROOT = Path(__file__).parent.parent
 SPEAKERS = 7
@@ -95,7 +95,7 @@ def test_a_cut_is_as_long_as_asked_for_and_sounds_the_same(clip: Path, tmp_path:
 
 def test_a_filled_gallery_is_taken_in_by_the_server(tmp_path: Path) -> None:
     fill_gallery(tmp_path, 12)
-    with Gallery(tmp_path, model_id="any") as gallery:
+    with FolderGallery(tmp_path, model_id="any") as gallery:
         assert (len(gallery), gallery.skipped) == (12, [])
 
 

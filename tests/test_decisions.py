@@ -19,7 +19,7 @@ from utils.audio import decode
 from utils.calibration import load_calibration
 from utils.embedding import BEST_MODEL, load_engine
 from utils.errors import NoSpeech, TooShort
-from utils.gallery import Gallery
+from utils.gallery import FolderGallery
 from utils.identification import Identifier
 from utils.speaker_id import RecordingName
 from utils.speech import SpeechDetector
@@ -177,7 +177,7 @@ def identifier(tmp_path: Path) -> Iterator[Identifier]:
     """Knows one of the sample voices, without a server before it."""
     engine = load_engine("onnx")
     calibration = load_calibration(BEST_MODEL, engine.model_id)
-    with Gallery(tmp_path / "gallery", engine.model_id) as gallery:
+    with FolderGallery(tmp_path / "gallery", engine.model_id) as gallery:
         identifier = Identifier(engine, gallery, SpeechDetector(), calibration)
         identifier.answer(clip(1, 0), RecordingName("one", "0"))
         yield identifier

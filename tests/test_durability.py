@@ -13,7 +13,7 @@ import requests
 from evaluation.server import ServerProcess, running_server
 from tests.conftest import DATA
 from utils.embedding import BEST_MODEL, ModelFiles
-from utils.gallery import Gallery
+from utils.gallery import FolderGallery
 
 CLIPS = [
     DATA / f"ast{speaker}@example.org-{number}.mp4" for speaker in (4, 5, 6) for number in (0, 2)
@@ -56,7 +56,7 @@ def test_a_kill_loses_nothing_that_was_answered(tmp_path: Path) -> None:
     kill_at = set(random_.sample(range(N_CHANGES), N_KILLS))
     server = ServerProcess(tmp_path)
     server.wait_until_ready()
-    gallery = Gallery(tmp_path, model_id)
+    gallery = FolderGallery(tmp_path, model_id)
     killed_in_flight = 0
     try:
         for change in range(N_CHANGES):
@@ -104,7 +104,7 @@ def test_a_kill_loses_nothing_that_was_answered(tmp_path: Path) -> None:
 
 def enrolled_number(folder: Path, model_id: str, speaker: str) -> int | None:
     """The number of a speaker's one recording, once a process has opened the gallery again."""
-    gallery = Gallery(folder, model_id)
+    gallery = FolderGallery(folder, model_id)
     try:
         if speaker not in gallery:
             return None

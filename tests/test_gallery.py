@@ -32,8 +32,8 @@ from utils.errors import (
     NotReady,
     TooManyRecordings,
 )
-from utils.gallery import Candidate, Gallery
-from utils.gallery.files import MAX_FILE_BYTES, encode_embeddings
+from utils.gallery import Candidate, FolderGallery, Gallery
+from utils.gallery.npy import MAX_FILE_BYTES, encode_embeddings
 from utils.scoring import EMBEDDING_SIZE, centroid, cosine_scores, top_candidates
 from utils.speaker_id import (
     RecordingName,
@@ -86,7 +86,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gallery(folder: Path) -> Iterator[Gallery]:
-    with Gallery(folder, MODEL) as opened:
+    with FolderGallery(folder, MODEL) as opened:
         yield opened
 
 
@@ -295,7 +295,7 @@ def test_a_replacement_leaves_only_the_new_recording(
     put_file(folder, "hong", "0", rows(1))
     put_file(folder, "hong", "1", rows(2))
     put_file(folder, "hong-2", "0", rows(3))  # another speaker, with a name like a recording's
-    with Gallery(folder, MODEL) as reopened:
+    with FolderGallery(folder, MODEL) as reopened:
         assert len(reopened.recordings("hong")) == 2
         put_file(folder, "hong", "9", rows(4))  # copied in while it runs
         reopened.replace("hong", number, rows(5), 1.5)
@@ -326,7 +326,7 @@ def test_a_deleted_speaker_leaves_nothing(folder: Path, gallery: Gallery) -> Non
     with pytest.raises(NotEnrolled, match="nothing to delete"):
         gallery.delete(long_id)
     gallery.close()
-    with Gallery(folder, MODEL) as reopened:
+    with FolderGallery(folder, MODEL) as reopened:
         assert reopened.speaker_ids() == ["stays"]
     assert [one.name for one in (folder / "voice_gallery").iterdir()] == ["stays-0.npy"]
     assert not any(b"hong" in one.read_bytes() for one in folder.iterdir() if one.is_file())
@@ -358,10 +358,10 @@ def test_a_deleted_speaker_can_come_back(gallery: Gallery) -> None:
 def test_any_speaker_id_is_enrolled_and_found_after_reopening(
     folder: Path, speaker_id: str
 ) -> None:
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         gallery.register(speaker_id, "0", rows(1), 1.0)
     (folder / "index.sqlite").unlink()
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         assert gallery.speaker_ids() == [speaker_id]
         assert gallery.skipped == []
 
@@ -403,7 +403,7 @@ def test_answers_do_not_depend_on_the_order_of_enrolment(order: list[int], seed:
     people = [rows(seed + 1 + i // 2) for i in range(6)]  # each voice twice: scores tie
     answers = []
     for turn in (range(6), order):
-        with tempfile.TemporaryDirectory() as folder, Gallery(Path(folder), MODEL) as gallery:
+        with tempfile.TemporaryDirectory() as folder, FolderGallery(Path(folder), MODEL) as gallery:
             for i in turn:
                 gallery.register(f"speaker {i}", "0", people[i], 1.0)
             answers.append(gallery.search(probe, top=6))
@@ -428,11 +428,11 @@ def test_adding_a_speaker_changes_nobody_elses_score(gallery: Gallery) -> None:
 @pytest.fixture
 def filled(folder: Path) -> Path:
     """A closed gallery of ten speakers, one of them with two recordings."""
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         for seed in range(10):
             gallery.register(f"speaker {seed}", "0", rows(seed), 1.0 + seed)
     put_file(folder, "speaker 3", "1", rows(33))
-    Gallery(folder, MODEL).close()
+    FolderGallery(folder, MODEL).close()
     return folder
 
 
@@ -463,11 +463,11 @@ def truncate(path: Path) -> None:
 def test_an_index_is_made_again_from_the_files(
     filled: Path, damage: Callable[[Path], object]
 ) -> None:
-    with Gallery(filled, MODEL) as gallery:
+    with FolderGallery(filled, MODEL) as gallery:
         before = contents(gallery)
     damage(filled / "index.sqlite")
     for _ in range(2):
-        with Gallery(filled, MODEL) as gallery:
+        with FolderGallery(filled, MODEL) as gallery:
             assert contents(gallery) == before
             assert gallery.skipped == []
             assert gallery.search(centroid(rows(4)), top=1)[0].speaker_id == "speaker 4"
@@ -478,13 +478,13 @@ def test_an_index_is_made_again_from_the_files(
 def test_an_index_of_another_version_is_made_again_and_what_it_knew_is_kept(
     filled: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Gallery(filled, "other network") as gallery:
+    with FolderGallery(filled, "other network") as gallery:
         gallery.register("of the other", "0", rows(50), 1.0)
-    with Gallery(filled, MODEL) as gallery:
+    with FolderGallery(filled, MODEL) as gallery:
         before = gallery.recordings("speaker 7")
     with closing(sqlite3.connect(filled / "index.sqlite")) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with Gallery(filled, MODEL) as gallery:
+    with FolderGallery(filled, MODEL) as gallery:
         assert gallery.recordings("speaker 7") == before
         assert before[0].speech_s == 8.0
         assert "of the other" not in gallery
@@ -493,7 +493,7 @@ def test_an_index_of_another_version_is_made_again_and_what_it_knew_is_kept(
 
 def test_a_damaged_index_never_stops_a_start(filled: Path) -> None:
     intact = (filled / "index.sqlite").read_bytes()
-    with Gallery(filled, MODEL) as gallery:
+    with FolderGallery(filled, MODEL) as gallery:
         expected = gallery.speaker_ids()
     random = np.random.default_rng(5)
     for _ in range(15):
@@ -501,12 +501,12 @@ def test_a_damaged_index_never_stops_a_start(filled: Path) -> None:
         at = int(random.integers(len(data)))
         data[at : at + 200] = random.bytes(len(data[at : at + 200]))
         (filled / "index.sqlite").write_bytes(data)
-        with Gallery(filled, MODEL) as gallery:
+        with FolderGallery(filled, MODEL) as gallery:
             gallery.search(rows(1)[0])
             gallery.replace("one more", "0", rows(77), 1.0)
             gallery.delete("one more")
         (filled / "index.sqlite").unlink()
-        with Gallery(filled, MODEL) as gallery:
+        with FolderGallery(filled, MODEL) as gallery:
             assert gallery.speaker_ids() == expected
 
 
@@ -517,7 +517,7 @@ def test_files_that_come_go_and_change_are_noticed_at_the_next_opening(filled: P
     (voices / recording_file_name("speaker 3", "0")).unlink()
     put_file(filled, "speaker 6", "0", rows(60))
     os.utime(voices / recording_file_name("speaker 7", "0"))
-    with Gallery(filled, MODEL) as gallery:
+    with FolderGallery(filled, MODEL) as gallery:
         assert "newcomer" in gallery
         [newcomer] = gallery.recordings("newcomer")
         assert (newcomer.number, newcomer.speech_s, newcomer.model_id) == ("4", None, MODEL)
@@ -535,7 +535,7 @@ def test_a_copied_folder_is_a_gallery(filled: Path, tmp_path: Path, with_index: 
     shutil.copytree(filled, copy, copy_function=shutil.copyfile)
     if not with_index:
         (copy / "index.sqlite").unlink()
-    with Gallery(filled, MODEL) as gallery, Gallery(copy, MODEL) as copied:
+    with FolderGallery(filled, MODEL) as gallery, FolderGallery(copy, MODEL) as copied:
         assert contents(copied) == contents(gallery)
         assert (copied.recordings("speaker 8")[0].speech_s == 9.0) == with_index
         copied.delete("speaker 8")
@@ -607,7 +607,7 @@ def test_torn_and_foreign_files_are_reported_and_left_alone(
     before = sorted(one.name for one in (filled / "voice_gallery").iterdir())
     for _ in range(2):
         caplog.clear()
-        with Gallery(filled, MODEL) as gallery:
+        with FolderGallery(filled, MODEL) as gallery:
             assert gallery.speaker_ids() == [f"speaker {i}" for i in range(10)]
             reasons = {one.file_name.partition("-")[0]: one.reason for one in gallery.skipped}
             assert reasons.keys() == expected.keys()
@@ -622,7 +622,7 @@ def test_what_else_lies_in_the_folder_is_nobodys_business(filled: Path) -> None:
     (filled / "voice_gallery" / "README.md").write_text("hello")
     (filled / "voice_gallery" / "other").mkdir()
     (filled / "voice_gallery" / "other" / "hong-0.npy").write_bytes(b"x")
-    with Gallery(filled, MODEL) as gallery:
+    with FolderGallery(filled, MODEL) as gallery:
         assert (len(gallery), gallery.skipped) == (10, [])
 
 
@@ -637,7 +637,7 @@ def test_a_file_by_other_means_is_a_recording_too(folder: Path) -> None:
     (voices / "c-0.npy").write_bytes(
         b"\x93NUMPY\x01\0" + len(swapped).to_bytes(2, "little") + swapped + rows(3).tobytes()
     )
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         for seed in (1, 2, 3):
             np.testing.assert_array_equal(np.load(voices / f"{' abc'[seed]}-0.npy"), rows(seed))
             [best] = gallery.search(centroid(rows(seed)), top=1)
@@ -648,17 +648,17 @@ def test_recordings_that_cancel_each_other_out_are_skipped_together(folder: Path
     put_file(folder, "hong", "0", rows(1))
     put_file(folder, "hong", "1", -rows(1))
     put_file(folder, "kim", "0", rows(2))
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         assert gallery.speaker_ids() == ["kim"]
         assert [one.file_name for one in gallery.skipped] == ["hong-0.npy", "hong-1.npy"]
 
 
 def test_a_torn_file_gives_way_to_a_registration_of_its_name(folder: Path) -> None:
     put_file(folder, "hong", "0", rows(1)).write_bytes(b"torn")
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         assert [one.file_name for one in gallery.skipped] == ["hong-0.npy"]
         gallery.register("hong", "0", rows(2), 1.0)
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         assert (gallery.speaker_ids(), gallery.skipped) == (["hong"], [])
 
 
@@ -682,7 +682,7 @@ def test_more_than_the_size_limit_is_not_enrolled(gallery: Gallery) -> None:
 def test_embeddings_of_another_network_take_no_part(
     filled: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Gallery(filled, "crnn-2") as gallery:
+    with FolderGallery(filled, "crnn-2") as gallery:
         assert len(gallery) == 0
         assert gallery.search(centroid(rows(1))) == []
         assert len(gallery.skipped) == 11
@@ -694,7 +694,7 @@ def test_embeddings_of_another_network_take_no_part(
         assert gallery.speaker_ids() == ["own", "speaker 1", "speaker 3"]
         assert [one.model_id for one in gallery.recordings("speaker 3")] == ["crnn-2"]
         gallery.delete("speaker 2")  # erased, though this network does not know the voice
-    with Gallery(filled, MODEL) as gallery:
+    with FolderGallery(filled, MODEL) as gallery:
         assert gallery.speaker_ids() == [f"speaker {i}" for i in (0, 4, 5, 6, 7, 8, 9)]
         assert len(gallery.skipped) == 3
 
@@ -703,7 +703,7 @@ def test_embeddings_of_another_network_take_no_part(
 
 
 def test_two_galleries_over_one_folder_see_each_other_at_once(folder: Path) -> None:
-    with Gallery(folder, MODEL) as one, Gallery(folder, MODEL) as other:
+    with FolderGallery(folder, MODEL) as one, FolderGallery(folder, MODEL) as other:
         for seed in range(10):
             one.register(f"speaker {seed}", "0", rows(seed), 1.0)
             assert other.search(centroid(rows(seed)), top=1)[0].speaker_id == f"speaker {seed}"
@@ -716,14 +716,14 @@ def test_two_galleries_over_one_folder_see_each_other_at_once(folder: Path) -> N
         assert one.speaker_ids() == other.speaker_ids()
         assert "speaker 4" not in one
         assert one.search(centroid(rows(55)), top=1)[0].speaker_id == "speaker 5"
-        Gallery(folder, MODEL).close()  # forgets what has left
+        FolderGallery(folder, MODEL).close()  # forgets what has left
         other.delete("speaker 9")
         assert one.speaker_ids() == other.speaker_ids()
 
 
 def answer_commands(folder: Path, pipe: Connection) -> None:
     """A process with the gallery open: does what it is told, and says when it has returned."""
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         pipe.send("open")
         while (command := pipe.recv()) is not None:
             method, *arguments = command
@@ -786,7 +786,7 @@ def register_all(folder: Path, pipe: Connection, seed: int) -> None:
                 continue
             won.append(f"speaker {i} {seed + part}")
 
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         threads = [threading.Thread(target=work, args=(gallery, part)) for part in (0, 1)]
         for thread in threads:
             thread.start()
@@ -808,7 +808,7 @@ def test_of_many_who_register_one_id_one_wins(folder: Path) -> None:
     for process in processes:
         process.join(10)
         assert process.exitcode == 0
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         assert gallery.speaker_ids() == sorted(winners) == sorted(f"speaker {i}" for i in range(20))
         for speaker_id, seed in winners.items():
             path = folder / "voice_gallery" / gallery.recordings(speaker_id)[0].file_name
@@ -816,7 +816,7 @@ def test_of_many_who_register_one_id_one_wins(folder: Path) -> None:
 
 
 def test_an_index_that_is_deleted_while_open_is_made_again(filled: Path) -> None:
-    with Gallery(filled, MODEL) as one, Gallery(filled, MODEL) as other:
+    with FolderGallery(filled, MODEL) as one, FolderGallery(filled, MODEL) as other:
         for path in filled.glob("index.sqlite*"):
             path.unlink()
         one.register("after", "0", rows(70), 1.0)
@@ -827,12 +827,12 @@ def test_an_index_that_is_deleted_while_open_is_made_again(filled: Path) -> None
         assert len(other) == len(one) == 10
         one.delete("speaker 1")
         assert "speaker 1" not in other
-    with Gallery(filled, MODEL) as again:
+    with FolderGallery(filled, MODEL) as again:
         assert again.speaker_ids() == ["after", *(f"speaker {i}" for i in range(2, 10))]
 
 
 def fork_and_search(folder: Path, pipe: Connection) -> None:
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         child = os.fork()
         if child == 0:
             try:
@@ -861,7 +861,7 @@ def test_a_gallery_is_not_carried_through_a_fork(folder: Path) -> None:
 
 
 def test_a_closed_gallery_says_so(folder: Path) -> None:
-    gallery = Gallery(folder, MODEL)
+    gallery = FolderGallery(folder, MODEL)
     gallery.close()
     gallery.close()
     with pytest.raises(RuntimeError, match="closed"):
@@ -874,7 +874,7 @@ def test_a_closed_gallery_says_so(folder: Path) -> None:
 def change_on_full_disk(folder: Path, pipe: Connection, limit: int) -> None:
     """No file can be made larger than the limit: as on a full disk, from the kernel itself."""
     outcome = []
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         before = contents(gallery)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         for change in (
@@ -889,7 +889,7 @@ def change_on_full_disk(folder: Path, pipe: Connection, limit: int) -> None:
                 outcome.append(str(error))
         same = contents(gallery) == before and len(gallery.search(rows(1)[0], top=20)) == 10
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
-        with Gallery(folder, MODEL) as other:
+        with FolderGallery(folder, MODEL) as other:
             same = same and contents(other) == before
         gallery.register("new", "0", rows(82), 1.0)
         gallery.delete("new")
@@ -911,7 +911,7 @@ def change_in_read_only_folder(folder: Path, pipe: Connection) -> None:
     if os.geteuid() == 0:  # root may write everywhere
         os.setuid(65534)
     outcome = []
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         gallery.register("hong", "0", rows(1), 1.0)
         for path in (folder, folder / "voice_gallery"):
             path.chmod(0o555)
@@ -929,7 +929,7 @@ def change_in_read_only_folder(folder: Path, pipe: Connection) -> None:
         outcome.append(gallery.speaker_ids())
     folder.chmod(0o555)
     with pytest.raises(NotReady, match="cannot be opened: Permission denied"):
-        Gallery(folder / "deeper", MODEL)
+        FolderGallery(folder / "deeper", MODEL)
     folder.chmod(0o755)
     pipe.send(outcome)
 
@@ -948,7 +948,7 @@ def test_a_read_only_folder_is_an_error_and_changes_nothing() -> None:
 def test_a_folder_that_cannot_be_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(NotReady, match="cannot be opened: "):
-        Gallery(tmp_path / "file" / "gallery", MODEL)
+        FolderGallery(tmp_path / "file" / "gallery", MODEL)
 
 
 # Size
@@ -964,9 +964,9 @@ def test_ten_thousand_speakers_open_and_are_searched_quickly(
     everybody = rows(0, 20_000).reshape(10_000, 2, EMBEDDING_SIZE)
     for i, embeddings in enumerate(everybody):
         np.save(voices / f"speaker{i}-0.npy", embeddings)
-    Gallery(folder, MODEL).close()
+    FolderGallery(folder, MODEL).close()
     started = time.process_time()
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         assert time.process_time() - started < 1.5  # 0.1 s
         assert "10000 speakers" in caplog.text
         assert "speaker1234" not in caplog.text  # counts, no names
@@ -993,7 +993,7 @@ def test_ten_thousand_speakers_open_and_are_searched_quickly(
 
 
 def test_an_added_recording_answers_with_those_before_it(tmp_path: Path) -> None:
-    with Gallery(tmp_path, MODEL) as gallery, Gallery(tmp_path, MODEL) as other:
+    with FolderGallery(tmp_path, MODEL) as gallery, FolderGallery(tmp_path, MODEL) as other:
         gallery.register("one", "0", rows(1), 2.0)
         gallery.add("one", "1", rows(2), 3.0, most=2)
         joint = centroid(np.vstack([rows(1), rows(2)]))
@@ -1009,7 +1009,7 @@ def test_an_added_recording_answers_with_those_before_it(tmp_path: Path) -> None
         with pytest.raises(NotEnrolled):
             gallery.add("two", "0", rows(3), 1.0, most=9)
         assert len(gallery.recordings("one")) == 2
-    with Gallery(tmp_path, MODEL) as gallery:
+    with FolderGallery(tmp_path, MODEL) as gallery:
         assert gallery.search(joint)[0].score == pytest.approx(1.0, abs=1e-6)
         gallery.delete("one")
         assert len(gallery) == 0

@@ -18,7 +18,7 @@ from tests.test_gallery import MODEL, rows
 from tests.test_gallery_profiles import LONG_ID, all_files, until
 from utils.embedding import BEST_MODEL, ModelFiles
 from utils.errors import AlreadyEnrolled, AnotherNetwork, BadArchive
-from utils.gallery import Gallery, Profile, Take
+from utils.gallery import FolderGallery, Gallery, Profile, Take
 from utils.gallery.archive import ImportReport, export_gallery, import_gallery
 
 ROOT = Path(__file__).parent.parent
@@ -37,7 +37,7 @@ def fill(gallery: Gallery) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Gallery:
-    gallery = Gallery(tmp_path / "source", MODEL, calibration_id="cal", keep_recordings=True)
+    gallery = FolderGallery(tmp_path / "source", MODEL, calibration_id="cal", keep_recordings=True)
     fill(gallery)
     return gallery
 
@@ -64,7 +64,7 @@ def rewritten(archive: bytes, change: Callable[[dict[str, Any], dict[str, bytes]
 
 
 def test_what_goes_out_comes_back(source: Gallery, archive: bytes, tmp_path: Path) -> None:
-    with Gallery(tmp_path / "target", MODEL) as target:
+    with FolderGallery(tmp_path / "target", MODEL) as target:
         report = import_gallery(target, io.BytesIO(archive))
         assert report == ImportReport(3, 4, [], 0)
         for speaker_id in source.speaker_ids():
@@ -92,7 +92,7 @@ def test_what_goes_out_comes_back(source: Gallery, archive: bytes, tmp_path: Pat
 def test_who_is_enrolled_already_is_skipped_or_replaced(
     archive: bytes, tmp_path: Path, on_conflict: Any, kim_has: str
 ) -> None:
-    with Gallery(tmp_path / "target", MODEL) as target:
+    with FolderGallery(tmp_path / "target", MODEL) as target:
         target.register("kim", "5", rows(9), 1.0)
         with pytest.raises(AlreadyEnrolled, match="1 of the 3"):
             import_gallery(target, io.BytesIO(archive))
@@ -112,7 +112,7 @@ def test_another_networks_archive_is_refused_unless_it_has_the_sound(
             for recording in speaker["recordings"]:
                 recording["sound"] = None
 
-    with Gallery(tmp_path / "target", "crnn-2") as target:
+    with FolderGallery(tmp_path / "target", "crnn-2") as target:
         with pytest.raises(AnotherNetwork, match=r"crnn-1.*crnn-2"):
             import_gallery(target, io.BytesIO(rewritten(archive, without_sound)))
         assert len(target.speakers()[0]) == 0
@@ -160,7 +160,7 @@ def climb(manifest: dict[str, Any], _: object) -> None:
 def test_a_hostile_archive_changes_nothing(
     archive: bytes, tmp_path: Path, change: Any, message: str
 ) -> None:
-    with Gallery(tmp_path / "target", MODEL) as target:
+    with FolderGallery(tmp_path / "target", MODEL) as target:
         with pytest.raises(BadArchive, match=message):
             import_gallery(target, io.BytesIO(rewritten(archive, change)))
         assert target.speakers() == ([], 0)
@@ -172,7 +172,7 @@ def test_a_damaged_archive_is_refused_wherever_the_damage_is(
     archive: bytes, tmp_path: Path
 ) -> None:
     random = Random(7)
-    with Gallery(tmp_path / "target", MODEL) as target:
+    with FolderGallery(tmp_path / "target", MODEL) as target:
         for _ in range(200):
             data = bytearray(archive)
             for _ in range(random.randrange(1, 4)):
@@ -203,7 +203,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_lists_renames_notes_consent_and_deletes(tmp_path: Path) -> None:
     folder = tmp_path / "gallery"
-    with Gallery(folder, ModelFiles(BEST_MODEL).model_id) as gallery:
+    with FolderGallery(folder, ModelFiles(BEST_MODEL).model_id) as gallery:
         fill(gallery)
     assert "홍길동" in command(folder, "list").stdout
     [kim] = json.loads(command(folder, "list", "--query", "KIM", "--json").stdout)
@@ -223,7 +223,7 @@ def test_the_command_lists_renames_notes_consent_and_deletes(tmp_path: Path) -> 
 
 
 def test_the_command_moves_a_gallery(tmp_path: Path) -> None:
-    with Gallery(tmp_path / "a", ModelFiles(BEST_MODEL).model_id) as gallery:
+    with FolderGallery(tmp_path / "a", ModelFiles(BEST_MODEL).model_id) as gallery:
         fill(gallery)
     archive = str(tmp_path / "backup.zip")
     assert "3 speakers" in command(tmp_path / "a", "export", archive).stdout
@@ -237,12 +237,12 @@ def test_the_command_moves_a_gallery(tmp_path: Path) -> None:
 def test_the_command_hears_kept_recordings_again(tmp_path: Path, clip: Path) -> None:
     """As after new weights: the gallery was filled under another network, by a real recording."""
     folder = tmp_path / "gallery"
-    with Gallery(folder, "older network", keep_recordings=True) as older:
+    with FolderGallery(folder, "older network", keep_recordings=True) as older:
         older.register("kim", "0", rows(1), 4.0, media=clip.read_bytes())
         older.register("lee", "0", rows(2), 4.0)
     done = command(folder, "recompute")
     assert done.stdout.startswith("1 recordings computed again, 1 of another network left")
-    with Gallery(folder, ModelFiles(BEST_MODEL).model_id) as gallery:
+    with FolderGallery(folder, ModelFiles(BEST_MODEL).model_id) as gallery:
         assert gallery.speaker_ids() == ["kim"]
         [recording] = gallery.recordings("kim")
         assert recording.speech_s == pytest.approx(5.0, abs=3.0)

@@ -25,8 +25,8 @@ import numpy as np
 import pytest
 
 from utils.errors import AlreadyEnrolled, LastRecording, NoSuchRecording, NotEnrolled
-from utils.gallery import Gallery, Profile, Take
-from utils.gallery.files import encode_embeddings
+from utils.gallery import FolderGallery, Gallery, Profile, Take
+from utils.gallery.npy import encode_embeddings
 from utils.scoring import EMBEDDING_SIZE, centroid
 from utils.speaker_id import recording_file_name
 
@@ -65,7 +65,7 @@ def put_file(folder: Path, speaker_id: str, number: str, seed: int) -> None:
 
 
 def open_gallery(folder: Path) -> Gallery:
-    return Gallery(folder, MODEL, keep_recordings=True)
+    return FolderGallery(folder, MODEL, keep_recordings=True)
 
 
 def on_disk(folder: Path, speaker_id: str) -> State:
@@ -484,7 +484,7 @@ def test_each_step_is_on_the_disk_before_the_next(
         elif name == "execute" and event == "c_call":
             calls.extend(["COMMIT"] * (frame.f_locals.get("statement") == "COMMIT"))
 
-    with Gallery(make_template(tmp_path, STATES), MODEL) as gallery:
+    with FolderGallery(make_template(tmp_path, STATES), MODEL) as gallery:
         sys.setprofile(look)
         try:
             carry_out(gallery, change)

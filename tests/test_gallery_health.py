@@ -14,7 +14,7 @@ from utils.audio import decode
 from utils.calibration import load_calibration
 from utils.embedding import BEST_MODEL, load_engine
 from utils.features import log_mel_windows
-from utils.gallery import Gallery
+from utils.gallery import FolderGallery
 from utils.lookalikes import BLOCK, nearest_pairs
 
 ROOT = Path(__file__).parent.parent
@@ -33,7 +33,7 @@ def health(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 def test_it_finds_what_is_wrong(tmp_path: Path) -> None:
     model_id = load_engine("onnx").model_id
-    with Gallery(tmp_path, model_id) as gallery:
+    with FolderGallery(tmp_path, model_id) as gallery:
         for speaker in (1, 2, 3, 4):
             gallery.register(f"s{speaker}", "0", embed(f"ast{speaker}@example.org-0.mp4"), 6.0)
         gallery.register("s1 again", "0", embed("ast1@example.org-0.mp4"), 6.0)
@@ -58,7 +58,7 @@ def test_it_finds_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_few_lines_are_shown_and_all_duplicates_written(tmp_path: Path) -> None:
-    with Gallery(tmp_path, load_engine("onnx").model_id) as gallery:
+    with FolderGallery(tmp_path, load_engine("onnx").model_id) as gallery:
         for number in range(4):  # one voice four times: six pairs
             gallery.register(f"s{number}", "0", embed("ast1@example.org-0.mp4"), 6.0)
     done = health(tmp_path, "--shown", "2", "--json", str(tmp_path / "health.json"))
@@ -76,7 +76,7 @@ def test_an_empty_gallery_is_in_order_and_no_gallery_is_refused(tmp_path: Path) 
     refused = health(tmp_path)
     assert refused.returncode != 0
     assert "voice_gallery" in refused.stderr
-    Gallery(tmp_path, load_engine("onnx").model_id).close()
+    FolderGallery(tmp_path, load_engine("onnx").model_id).close()
     done = health(tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("0 speakers")
@@ -88,7 +88,7 @@ def test_pairs_over_many_blocks_are_those_of_all_at_once(tmp_path: Path) -> None
     rows = np.random.default_rng(3).standard_normal((n, 64))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     rows[n - 1] = rows[5]
-    with Gallery(tmp_path, model_id) as gallery:
+    with FolderGallery(tmp_path, model_id) as gallery:
         for number, row in enumerate(rows):
             gallery.register(f"v{number:03}", "0", row[None], 5.0)
         calibration = load_calibration(BEST_MODEL, model_id)

@@ -24,7 +24,7 @@ from utils.errors import (
     NotEnrolled,
     TooManyRecordings,
 )
-from utils.gallery import Consent, Gallery, Profile, Take
+from utils.gallery import Consent, FolderGallery, Gallery, Profile, Take
 from utils.gallery.profile import decode_profile, encode_profile, moment, read_profile
 from utils.scoring import centroid
 from utils.speaker_id import profile_file_name, recording_file_name
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gallery(folder: Path) -> Iterator[Gallery]:
-    with Gallery(folder, MODEL, calibration_id="cal-1", keep_recordings=True) as opened:
+    with FolderGallery(folder, MODEL, calibration_id="cal-1", keep_recordings=True) as opened:
         yield opened
 
 
@@ -134,7 +134,7 @@ def test_a_record_says_when_and_how_much(gallery: Gallery, folder: Path) -> None
     gallery.set_profile("hong", Profile({"site": "Seoul"}))
     record = gallery.speaker("hong")
     assert before <= record.enrolled_at <= record.updated_at == record.profile.updated_at
-    with Gallery(folder, MODEL) as again:
+    with FolderGallery(folder, MODEL) as again:
         assert again.speaker("kim").speech_s is None
     with pytest.raises(NotEnrolled, match="check the ID"):
         gallery.speaker("nobody")
@@ -150,7 +150,7 @@ def test_a_profile_travels_with_the_files(folder: Path, gallery: Gallery, speake
     gallery.set_profile(speaker_id, profile)
     gallery.close()
     (folder / "index.sqlite").unlink()
-    with Gallery(folder, MODEL) as again:
+    with FolderGallery(folder, MODEL) as again:
         record = again.speaker(speaker_id)
         assert (record.profile.metadata, record.profile.consent) == (
             profile.metadata,
@@ -167,7 +167,7 @@ def test_nobody_has_a_profile_who_has_no_voice_here(gallery: Gallery) -> None:
 
 
 def test_whose_consent_has_ended_answers_no_more(gallery: Gallery, folder: Path) -> None:
-    with Gallery(folder, MODEL) as other_process:
+    with FolderGallery(folder, MODEL) as other_process:
         gallery.register("hong", "0", rows(1), 4.0)
         gallery.set_profile("hong", Profile(consent=until(0.4)))
         assert "hong" in other_process
@@ -177,7 +177,7 @@ def test_whose_consent_has_ended_answers_no_more(gallery: Gallery, folder: Path)
             assert "hong" not in each
             assert each.search(centroid(rows(1))) == []
             assert each.speaker("hong").is_expired
-    with Gallery(folder, MODEL) as later:
+    with FolderGallery(folder, MODEL) as later:
         assert len(later) == 0
     for mode in ("register", "replace", "add"):
         with pytest.raises(ConsentExpired, match="record a new one"):
@@ -246,7 +246,7 @@ def test_a_broken_profile_is_named_and_stops_nothing(folder: Path, gallery: Gall
     gallery.register("hong", "0", rows(1), 4.0)
     gallery.close()
     (folder / "voice_gallery" / "hong.json").write_text("{}}")
-    with Gallery(folder, MODEL) as again:
+    with FolderGallery(folder, MODEL) as again:
         assert [one.file_name for one in again.skipped] == ["hong.json"]
         assert "hong" in again
 
@@ -286,7 +286,7 @@ def test_a_renamed_speaker_keeps_everything(
             for name in all_files(folder)
         )
     gallery.close()
-    with Gallery(folder, MODEL) as again:
+    with FolderGallery(folder, MODEL) as again:
         assert again.speaker(new_id) == after
         assert again.skipped == []
 
@@ -338,7 +338,7 @@ def test_a_receipt_names_what_is_gone(folder: Path, gallery: Gallery, speaker_id
 
 
 def test_sound_is_kept_only_where_the_gallery_keeps_it(folder: Path) -> None:
-    with Gallery(folder, MODEL) as gallery:
+    with FolderGallery(folder, MODEL) as gallery:
         gallery.register("hong", "0", rows(1), 4.0, media=b"sound")
         assert gallery.media(gallery.recordings("hong")[0]) is None
     assert all_files(folder) == {"voice_gallery/hong-0.npy"}
@@ -351,7 +351,7 @@ def test_sound_that_belongs_to_nobody_is_removed_at_the_start(
     gallery.close()
     (folder / "recordings" / "kim-0.media").write_bytes(b"of a killed writer")
     (folder / "recordings" / "notes.txt").write_bytes(b"the operator's")
-    Gallery(folder, MODEL).close()
+    FolderGallery(folder, MODEL).close()
     kept = {path.name for path in (folder / "recordings").iterdir()}
     assert kept == {"hong-0.media", "notes.txt"}
 
@@ -369,7 +369,7 @@ def test_another_networks_recordings_are_computed_again_from_the_sound(
         heard.append(media)
         return rows(10 + len(heard)), 6.0
 
-    with Gallery(folder, "crnn-2", calibration_id="cal-2") as newer:
+    with FolderGallery(folder, "crnn-2", calibration_id="cal-2") as newer:
         assert "hong" not in newer
         assert newer.recompute("hong", embed) == 2
         assert heard == [b"first", b"second"]

@@ -13,7 +13,7 @@ from utils.calibration import load_calibration
 from utils.collections import Collections
 from utils.embedding import BEST_MODEL, ModelFiles, load_engine
 from utils.errors import NotReady
-from utils.gallery import Gallery
+from utils.gallery import FolderGallery
 from utils.identification import Identifier
 from utils.keys import KeyStore
 from utils.speech import SpeechDetector
@@ -50,7 +50,7 @@ def check(settings: Settings) -> None:
     """
     model_id = ModelFiles(BEST_MODEL).model_id
     load_calibration(BEST_MODEL, model_id, settings.calibration)
-    Gallery(settings.gallery, model_id).close()
+    FolderGallery(settings.gallery, model_id).close()
     if cage := _open_cage(settings, min(settings.decoders, 1)):
         cage.close()
     _check_reach(settings)
@@ -95,7 +95,7 @@ def create_app(settings: Settings) -> OpenAPI:
     cage = _open_cage(settings, settings.decoders)
 
     def open_one(folder: Path) -> Identifier:
-        gallery = Gallery(
+        gallery = FolderGallery(
             folder,
             engine.model_id,
             calibration_id=calibration.calibration_id,

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from utils.calibration import load_calibration
 from utils.embedding import BEST_MODEL, ModelFiles
 from utils.errors import SpeakerServerError
-from utils.gallery import Consent, Gallery, SpeakerRecord
+from utils.gallery import Consent, FolderGallery, Gallery, SpeakerRecord
 from utils.gallery.archive import export_gallery, import_gallery
 
 PAGE = 1000
@@ -43,7 +43,7 @@ def main() -> int:
     model_id = ModelFiles(BEST_MODEL).model_id
     try:
         calibration = load_calibration(BEST_MODEL, model_id)
-        with Gallery(
+        with FolderGallery(
             arguments.gallery, model_id, calibration_id=calibration.calibration_id
         ) as gallery:
             return int(COMMANDS[arguments.command](gallery, arguments))

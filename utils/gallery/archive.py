@@ -23,9 +23,8 @@ from typing import Any, BinaryIO, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from utils.errors import AlreadyEnrolled, AnotherNetwork, BadArchive, BadRequest
-from utils.gallery import files
-from utils.gallery.gallery import Gallery
-from utils.gallery.plans import VOICES
+from utils.gallery.contract import Gallery
+from utils.gallery.npy import MAX_FILE_BYTES, decode_embeddings
 from utils.gallery.profile import Profile, moment, read_profile
 from utils.gallery.records import Recording
 from utils.speaker_id import check_number, check_speaker_id, recording_file_name
@@ -178,9 +177,8 @@ class _ArchiveWriter:
 
     def put(self, recording: Recording) -> dict[str, Any] | None:
         """Writes one recording; gives what the manifest is to say of it, None if it is gone."""
-        folder = self._gallery.folder / VOICES
         try:
-            data, _ = files.read_bounded(folder / recording.file_name, files.MAX_FILE_BYTES)
+            data = self._gallery.file(recording)
             media = self._gallery.media(recording)
         except (OSError, ValueError) as error:
             log.warning("a recording is left out of the archive: %s", type(error).__name__)
@@ -242,9 +240,9 @@ class _ArchiveReader:
         self.profile(speaker)
         parts = []
         for one in speaker.recordings:
-            data = self._checked(one, files.MAX_FILE_BYTES)
+            data = self._checked(one, MAX_FILE_BYTES)
             try:
-                files.decode_embeddings(data)
+                decode_embeddings(data)
                 enrolled_at = moment(one.enrolled_at)
             except (ValueError, BadRequest) as error:
                 raise BadArchive(f"{one.file}: {error}") from error

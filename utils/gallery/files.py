@@ -6,30 +6,24 @@ Whoever changes something here holds the gallery's writer lock.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import re
 import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from utils.gallery.records import FileStat
-from utils.scoring import EMBEDDING_SIZE, centroid, check_unit_rows
+from utils.gallery.npy import MAX_FILE_BYTES, decode_embeddings
+from utils.gallery.records import FileStat, Skipped
 from utils.speaker_id import (
     parse_profile_file_name,
     parse_recording_file_name,
     recording_file_name,
 )
 
-MAX_FILE_BYTES = 4 * 2**20  # 16,000 segments: hours of one speaker
 _MAX_FOLDERS_DEEP = 8  # the longest ID takes seven
-_HEADER_FIELD = re.compile(rb"'(\w+)':\s*('[^']*'|True|False|\([\d, ]*\))")
-_SHAPE = re.compile(rb"\((\d{1,12}), *%d,?\)" % EMBEDDING_SIZE)
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".new-", ".tmp"
 
 
@@ -41,67 +35,6 @@ class StoredFile:
     stat: FileStat
     sha256: str  # of the whole file, hex
     embeddings: np.ndarray  # float32 (segments, 64), rows of unit length
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file in the gallery's folder that takes no part, and why."""
-
-    file_name: str
-    reason: str
-
-
-def encode_embeddings(embeddings: np.ndarray) -> bytes:
-    """Makes the bytes of a recording's file: .npy, little-endian float32.
-
-    Args:
-        embeddings: (segments, 64) floats, segments at least 1, rows of unit length.
-
-    Raises:
-        ValueError: another shape, a row of another length, rows that cancel out, or a file of
-            more than 4 MiB.
-    """
-    check_unit_rows(embeddings)
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(embeddings, "<f4"), allow_pickle=False)
-    data = buffer.getvalue()
-    decode_embeddings(data)
-    return data
-
-
-def decode_embeddings(data: bytes) -> np.ndarray:
-    """Reads the bytes of a recording's file.
-
-    Not by `np.load`: that hands the header to Python's own parser, which answers a hostile one
-    with any exception, and allocates what the header asks for.
-
-    Returns:
-        float32 (segments, 64), rows of unit length.
-
-    Raises:
-        ValueError: torn, not .npy, of another type or shape, rows not of unit length or
-            cancelling out, more than 4 MiB.
-    """
-    if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"more than {MAX_FILE_BYTES} bytes")
-    if len(data) < 12 or not data.startswith(b"\x93NUMPY"):
-        raise ValueError("not an .npy file: its first bytes are others")
-    at = 10 if data[6] == 1 else 12  # version 1 has two bytes for the header's length, 2 has four
-    body_at = at + int.from_bytes(data[8:at], "little")
-    header = data[at:body_at]
-    fields = dict(_HEADER_FIELD.findall(header))
-    shaped = _SHAPE.fullmatch(fields.get(b"shape", b""))
-    if not shaped or fields.get(b"descr") != b"'<f4'":
-        found = header[:100].decode("latin1")
-        raise ValueError(f"not float32 (segments, {EMBEDDING_SIZE}): {found}")
-    shape = (int(shaped[1]), EMBEDDING_SIZE)
-    body = data[body_at:]
-    if len(body) != shape[0] * shape[1] * 4:
-        raise ValueError(f"{len(body)} bytes of values do not make {shape}")
-    order: Literal["F", "C"] = "F" if fields.get(b"fortran_order") == b"True" else "C"
-    embeddings = np.frombuffer(body, "<f4").reshape(shape, order=order)
-    centroid(embeddings)
-    return embeddings
 
 
 def read_recording(folder: Path, file_name: str) -> StoredFile:

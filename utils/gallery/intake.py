@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from utils.gallery import files
-from utils.gallery.files import Skipped, StoredFile
+from utils.gallery.files import StoredFile
 from utils.gallery.index import Index
 from utils.gallery.profile import MAX_PROFILE_BYTES, decode_profile
-from utils.gallery.records import Entry, FileStat, Network, Recording
+from utils.gallery.records import Entry, FileStat, Network, Recording, Skipped
 from utils.speaker_id import (
     parse_profile_file_name,
     parse_recording_file_name,

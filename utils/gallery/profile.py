@@ -6,6 +6,7 @@ A profile lies as JSON beside the speaker's recordings, so that it travels with 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from utils.errors import BadField
+from utils.errors import BadField, NotEnrolled
 from utils.gallery.records import Recording
 
 MAX_PROFILE_BYTES = 64 * 1024
@@ -109,6 +110,30 @@ class Receipt:
 
 
 _ADAPTER = TypeAdapter(Profile)
+
+
+def describe_speaker(
+    speaker_id: str, recordings: Sequence[Recording], profile: Profile
+) -> SpeakerRecord:
+    """Puts together what is known of a speaker.
+
+    Raises:
+        NotEnrolled: there is no recording.
+    """
+    if not recordings:
+        raise NotEnrolled(f"{speaker_id} is not enrolled; check the ID.")
+    seconds = [one.speech_s for one in recordings]
+    known = [one for one in seconds if one is not None]
+    times = [one.enrolled_at for one in recordings]
+    return SpeakerRecord(
+        speaker_id=speaker_id,
+        recordings=list(recordings),
+        speech_s=sum(known) if len(known) == len(seconds) else None,
+        enrolled_at=min(times),
+        updated_at=max([*times, profile.updated_at or ""]),
+        profile=profile,
+        is_expired=bool(profile.consent and profile.consent.is_expired(datetime.now(UTC))),
+    )
 
 
 def moment(text: str, *, end_of_day: bool = False) -> str:

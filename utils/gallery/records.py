@@ -18,6 +18,14 @@ class FileStat:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A file in the gallery that takes no part, and why."""
+
+    file_name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Recording:
     """What is known about one enrolment recording."""
 

@@ -10,17 +10,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
 from utils.errors import NotReady
 from utils.gallery import files
-from utils.gallery.files import Skipped
 from utils.gallery.index import Index, IndexReplaced
 from utils.gallery.plans import VOICES
-from utils.gallery.records import Network, Recording
+from utils.gallery.records import Network, Recording, Skipped
 from utils.gallery.salvage import is_broken, remove_index, salvage
 from utils.gallery.snapshot import View
 from utils.gallery.writer import Writer
@@ -34,14 +32,14 @@ T = TypeVar("T")
 
 
 class Store:
-    """An open gallery's folder, index and locks. `Gallery` says what can be done with it.
+    """An open gallery's folder, index and locks. `FolderGallery` says what can be done with it.
 
     Each process opens its own, after the fork. `skipped` names the files that take no part:
     torn or foreign ones, and those that another network made.
     """
 
     def __init__(self, folder: Path, network: Network) -> None:
-        """Opens a gallery, and makes an empty one where there is none; see `Gallery`."""
+        """Opens a gallery, and makes an empty one where there is none; see `FolderGallery`."""
         self.skipped: list[Skipped] = []
         self._folder = folder
         self._network = network
@@ -63,39 +61,28 @@ class Store:
                 self._view.close()
                 self._index.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _read(self, ask: Callable[[View], T]) -> T:
+    def read(self, ask: Callable[[View], T]) -> T:
         """Asks the view, which shows all that any process has committed."""
         self._check_usable()
         with _errors_translated("read"):
             try:
                 return ask(self._view)
             except IndexReplaced:
-                with self._writing():  # opens the index again
+                with self.writing():  # opens the index again
                     pass
                 return ask(self._view)
 
-    def _ask(self, ask: Callable[[Index], T]) -> T:
+    def ask(self, ask: Callable[[Index], T]) -> T:
         """Asks the index itself, which is for one thread at a time."""
 
         def of_view(view: View) -> T:
             with view.index() as index:
                 return ask(index)
 
-        return self._read(of_view)
+        return self.read(of_view)
 
     @contextmanager
-    def _writing(self) -> Iterator[Writer]:
+    def writing(self) -> Iterator[Writer]:
         """Makes this thread the only writer of all, with nothing left to finish from others."""
         self._check_usable()
         with _errors_translated("written"), self._locked():

@@ -31,13 +31,13 @@ from utils.errors import (
     TooManyRecordings,
 )
 from utils.gallery import files
-from utils.gallery.files import Skipped
 from utils.gallery.index import Index
 from utils.gallery.intake import take_in_folder
+from utils.gallery.npy import encode_embeddings
 from utils.gallery.plans import VOICES, Executor, media_path
 from utils.gallery.profile import Profile, Receipt, decode_profile, encode_profile
 from utils.gallery.receipts import describe, receipt
-from utils.gallery.records import Network, Plan, Recording, Take, Waiting
+from utils.gallery.records import Network, Plan, Recording, Skipped, Take, Waiting
 from utils.speaker_id import profile_file_name, recording_file_name
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class Writer:
         with self._marked():
             put: list[Waiting] = []
             for old, take in takes.items():
-                data = files.encode_embeddings(take.embeddings)
+                data = encode_embeddings(take.embeddings)
                 new = replace(
                     self._describe(speaker_id, old.number, data, take.speech_s),
                     enrolled_at=old.enrolled_at,
@@ -342,7 +342,7 @@ class Writer:
         free = self._free_number(speaker_id, takes)
         try:
             for take in takes:
-                data = files.encode_embeddings(take.embeddings)
+                data = encode_embeddings(take.embeddings)
                 number = take.number
                 if number is None:
                     number, free = str(free), free + 1

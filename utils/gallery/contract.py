@@ -1,94 +1,72 @@
-"""Enrolled voices: .npy files that are the truth, an index over them, exact search in memory.
-
-    gallery/
-      voice_gallery/    one .npy a recording, named as `speaker_id.recording_file_name` has it;
-                        a speaker's profile beside it as .json
-      recordings/       the sound itself, where a gallery keeps it
-      index.sqlite      what is known about the files; made again from them when it is missing
-      .lock             whose holder alone writes; the kernel frees it when the holder dies
-      .writing          there while files are written; left by a writer that did not finish
-
-How a change stays whole: a new recording is written under a temporary name, seen to the disk,
-renamed, and only then committed to the index. A change of several files (a re-registration, a
-deletion) is first committed as an intent; whoever takes the lock after its writer died carries it
-out before anything else. All of it holds for several threads and processes over one folder.
-"""
+"""What can be done with any gallery, wherever its voices are: in a folder, or in a database."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
 import numpy as np
 
-from utils.errors import BadField, NotEnrolled
-from utils.gallery import files
-from utils.gallery.files import Skipped
-from utils.gallery.index import Index
-from utils.gallery.plans import VOICES, media_path
-from utils.gallery.profile import Profile, Receipt, SpeakerRecord, decode_profile, encode_profile
-from utils.gallery.records import Network, Recording, Take
-from utils.gallery.snapshot import Snapshot, View
-from utils.gallery.store import Store
+from utils.errors import BadField
+from utils.gallery.npy import decode_embeddings, encode_embeddings
+from utils.gallery.profile import Profile, Receipt, SpeakerRecord, encode_profile
+from utils.gallery.records import Network, Recording, Skipped, Take
+from utils.gallery.snapshot import Snapshot
 from utils.scoring import Candidate
 from utils.speaker_id import check_number, check_speaker_id
-
-__all__ = ["Candidate", "Gallery", "Mode", "Recording", "Skipped", "Snapshot", "Take"]
 
 Mode = Literal["register", "add", "replace"]
 
 
-class Gallery(Store):
+class Gallery(ABC):
     """The open gallery of one network; safe to share between the threads of one process.
 
-    Each process opens its own, after the fork. `skipped` names the files that take no part:
-    torn or foreign ones, and those that another network made.
+    Each process opens its own, after the fork. What a method changed is durable when it returns,
+    and every other process sees it in its next snapshot. Every method may raise NotReady: the
+    disk or the database does not take it; nothing is changed then unless it says otherwise.
+
+    Attributes:
+        keeps_recordings: whether the sound that is given with a new recording is kept.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        model_id: str,
-        *,
-        calibration_id: str | None = None,
-        keep_recordings: bool = False,
-    ) -> None:
-        """Opens a gallery, and makes an empty one where there is none.
-
-        Finishes what a killed writer left, takes in files that were copied into the folder (as
-        made by this network: a file does not say by which), drops what is known of files that
-        are gone. With an intact index no file is opened for it.
-
-        Args:
-            folder: holds voice_gallery/ and index.sqlite.
-            model_id: the network whose embeddings are searched; those of others stay where
-                they are and take no part.
-            calibration_id: noted beside each new recording.
-            keep_recordings: whether the sound that is given with a recording is kept.
-
-        Raises:
-            NotReady: the folder cannot be written, the disk is full, or another process has
-                been writing for a minute.
-        """
-        super().__init__(folder, Network(model_id, calibration_id))
+    def __init__(self, network: Network, keep_recordings: bool) -> None:
+        self._network = network
         self.keeps_recordings = keep_recordings
 
     @property
-    def folder(self) -> Path:
-        return self._folder
-
-    @property
     def model_id(self) -> str:
+        """The network whose embeddings are searched; those of others take no part."""
         return self._network.model_id
 
     @property
     def calibration_id(self) -> str | None:
+        """Noted beside each new recording."""
         return self._network.calibration_id
+
+    @property
+    @abstractmethod
+    def skipped(self) -> list[Skipped]:
+        """What took no part at the opening: torn or foreign files, those of other networks."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go of what is open. The gallery is not to be used after it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def register(
         self,
@@ -99,7 +77,7 @@ class Gallery(Store):
         *,
         media: bytes | None = None,
     ) -> None:
-        """Enrols a new speaker with one recording; durable when this returns.
+        """Enrols a new speaker with one recording.
 
         A speaker of whom there are only another network's recordings is new to this one: the
         recording replaces those.
@@ -115,7 +93,6 @@ class Gallery(Store):
             AlreadyEnrolled: the ID is known.
             ConsentExpired: the consent of whoever has this ID has ended.
             BadSpeakerId, BadField: the ID or the number is none.
-            NotReady: the disk does not take it; nothing is changed then.
             ValueError: the embeddings are none.
         """
         takes = [Take(embeddings, speech_s, number, media)]
@@ -159,7 +136,7 @@ class Gallery(Store):
             NotEnrolled: the speaker is not enrolled.
             AlreadyEnrolled: there is a recording of this number.
             TooManyRecordings: there are `most` already.
-            ConsentExpired, BadSpeakerId, BadField, NotReady, ValueError: as `register`.
+            ConsentExpired, BadSpeakerId, BadField, ValueError: as `register`.
         """
         self.enrol_several(speaker_id, [Take(embeddings, speech_s, number, media)], "add", most)
 
@@ -190,35 +167,35 @@ class Gallery(Store):
         if len(set(numbers)) < len(numbers):
             raise BadField("Two of the recordings have one number; give each its own.")
         for take in takes:
-            files.encode_embeddings(take.embeddings)  # what is none is refused before anything
+            encode_embeddings(take.embeddings)  # what is none is refused before anything
         encode_profile(profile or Profile())
         if not self.keeps_recordings:
             takes = [replace(take, media=None) for take in takes]
-        with self._writing() as writer:
-            if mode == "register":
-                writer.register(speaker_id, takes, profile)
-            elif mode == "add":
-                writer.add(speaker_id, takes, most)
-            else:
-                writer.replace(speaker_id, takes, profile)
+        self._enrol(speaker_id, takes, mode, most, profile)
 
+    @abstractmethod
+    def _enrol(
+        self,
+        speaker_id: str,
+        takes: Sequence[Take],
+        mode: Mode,
+        most: int,
+        profile: Profile | None,
+    ) -> None: ...
+
+    @abstractmethod
     def restore(
         self,
         speaker_id: str,
         parts: Sequence[tuple[Recording, bytes, bytes | None]],
         profile: Profile | None,
     ) -> None:
-        """Makes recordings out of an archive, with what it says of them, all of a speaker.
+        """Makes recordings from elsewhere, with what is said of them, all of a speaker.
 
         Args:
             parts: what is known of each, its .npy file, its sound or None; sound is kept here
                 also where new recordings' is not.
-
-        Raises:
-            NotReady: as `replace`.
         """
-        with self._writing() as writer:
-            writer.restore(check_speaker_id(speaker_id), parts, profile)
 
     def recompute(self, speaker_id: str, embed: Callable[[bytes], tuple[np.ndarray, float]]) -> int:
         """Gives a speaker's recordings of other networks the embeddings of this one.
@@ -231,8 +208,9 @@ class Gallery(Store):
             How many: those whose sound is kept. The others stay as they are.
 
         Raises:
-            NotReady: as `replace`; and whatever `embed` raises. Nothing is changed then.
+            Whatever `embed` raises; nothing is changed then.
         """
+        speaker_id = check_speaker_id(speaker_id)
         takes = {}
         for recording in self.recordings(speaker_id):
             if recording.model_id == self.model_id:
@@ -241,23 +219,12 @@ class Gallery(Store):
             if media is not None:
                 takes[recording] = Take(*embed(media), number=recording.number)
         if takes:
-            with self._writing() as writer:
-                now = writer.recordings(check_speaker_id(speaker_id))
-                takes = {old: take for old, take in takes.items() if old in now}
-                if takes:
-                    writer.rewrite(check_speaker_id(speaker_id), takes)
+            self._rewrite(speaker_id, takes)
         return len(takes)
 
-    def media(self, recording: Recording) -> bytes | None:
-        """The sound of a recording; None where it is not kept.
-
-        Raises:
-            OSError: it is there and cannot be read.
-        """
-        try:
-            return (self._folder / media_path(recording.file_name)).read_bytes()
-        except FileNotFoundError:
-            return None
+    @abstractmethod
+    def _rewrite(self, speaker_id: str, takes: Mapping[Recording, Take]) -> None:
+        """Gives recordings that are still there the embeddings of this network."""
 
     def set_profile(self, speaker_id: str, profile: Profile) -> None:
         """Makes this all that is known of a speaker beside the voice.
@@ -268,12 +235,12 @@ class Gallery(Store):
             NotEnrolled: the speaker is not enrolled.
             BadSpeakerId: not an ID.
             BadField: the profile is too large.
-            NotReady: as `replace`.
         """
-        speaker_id = check_speaker_id(speaker_id)
         encode_profile(profile)
-        with self._writing() as writer:
-            writer.set_profile(speaker_id, profile)
+        self._set_profile(check_speaker_id(speaker_id), profile)
+
+    @abstractmethod
+    def _set_profile(self, speaker_id: str, profile: Profile) -> None: ...
 
     def rename(self, speaker_id: str, new_id: str) -> None:
         """Gives a speaker another ID; recordings and profile go with it.
@@ -282,14 +249,15 @@ class Gallery(Store):
             NotEnrolled: the speaker is not enrolled.
             AlreadyEnrolled: the new ID is.
             BadSpeakerId: one of them is no ID.
-            NotReady: as `replace`.
         """
         speaker_id, new_id = check_speaker_id(speaker_id), check_speaker_id(new_id)
         if speaker_id == new_id:
             self.speaker(speaker_id)
-            return
-        with self._writing() as writer:
-            writer.rename(speaker_id, new_id)
+        else:
+            self._rename(speaker_id, new_id)
+
+    @abstractmethod
+    def _rename(self, speaker_id: str, new_id: str) -> None: ...
 
     def remove_recording(self, speaker_id: str, number: str) -> Receipt:
         """Removes one of a speaker's recordings.
@@ -299,11 +267,11 @@ class Gallery(Store):
             NoSuchRecording: there is no recording of this number.
             LastRecording: there is no other.
             BadSpeakerId, BadField: the ID or the number is none.
-            NotReady: as `replace`.
         """
-        speaker_id, number = check_speaker_id(speaker_id), check_number(number)
-        with self._writing() as writer:
-            return writer.remove_recording(speaker_id, number)
+        return self._remove_recording(check_speaker_id(speaker_id), check_number(number))
+
+    @abstractmethod
+    def _remove_recording(self, speaker_id: str, number: str) -> Receipt: ...
 
     def delete(self, speaker_id: str) -> Receipt:
         """Removes all that there is of a speaker, other networks' and broken files too.
@@ -311,24 +279,24 @@ class Gallery(Store):
         Raises:
             NotEnrolled: there is nothing.
             BadSpeakerId: not an ID.
-            NotReady: as `replace`.
         """
-        speaker_id = check_speaker_id(speaker_id)
-        with self._writing() as writer:
-            return writer.delete(speaker_id)
+        return self._delete(check_speaker_id(speaker_id))
+
+    @abstractmethod
+    def _delete(self, speaker_id: str) -> Receipt: ...
 
     def purge_expired(self, now: datetime | None = None) -> list[Receipt]:
         """Deletes every speaker whose consent has ended.
 
+        What was deleted before an error stays deleted.
+
         Args:
             now: with an offset; the present unless given.
-
-        Raises:
-            NotReady: as `replace`; what was deleted before it stays deleted.
         """
-        text = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
-        with self._writing() as writer:
-            return [writer.delete(one) for one in writer.expired(text)]
+        return self._purge((now or datetime.now(UTC)).astimezone(UTC))
+
+    @abstractmethod
+    def _purge(self, now: datetime) -> list[Receipt]: ...
 
     def search(self, probe: np.ndarray, top: int = 5) -> list[Candidate]:
         """Finds the speakers nearest to a probe, exactly.
@@ -342,18 +310,13 @@ class Gallery(Store):
             is enrolled.
 
         Raises:
-            NotReady: the index cannot be read.
             ValueError: the probe is none, or `top` is below 1.
         """
         return self.snapshot().search(probe, top)
 
+    @abstractmethod
     def snapshot(self) -> Snapshot:
-        """All that any process has committed, for several questions about one moment.
-
-        Raises:
-            NotReady: the index cannot be read.
-        """
-        return self._read(View.snapshot)
+        """All that any process has committed, for several questions about one moment."""
 
     def __contains__(self, speaker_id: str) -> bool:
         return check_speaker_id(speaker_id) in self.snapshot()
@@ -366,6 +329,7 @@ class Gallery(Store):
         now = self.snapshot()
         return sorted(now.ids[: now.count])
 
+    @abstractmethod
     def speakers(
         self, query: str = "", offset: int = 0, limit: int = 100
     ) -> tuple[list[SpeakerRecord], int]:
@@ -378,14 +342,8 @@ class Gallery(Store):
         Returns:
             The page, and how many there are on all pages.
         """
-        text = unicodedata.normalize("NFC", query)
 
-        def ask(index: Index) -> tuple[list[SpeakerRecord], int]:
-            page, total = index.speakers(text, offset, limit)
-            return [_record(index, speaker_id) for speaker_id in page], total
-
-        return self._ask(ask)
-
+    @abstractmethod
     def speaker(self, speaker_id: str) -> SpeakerRecord:
         """What is known of one speaker.
 
@@ -393,13 +351,27 @@ class Gallery(Store):
             NotEnrolled: there is no recording.
             BadSpeakerId: not an ID.
         """
-        speaker_id = check_speaker_id(speaker_id)
-        return self._ask(lambda index: _record(index, speaker_id))
 
+    @abstractmethod
     def recordings(self, speaker_id: str) -> list[Recording]:
         """What is known of a speaker's recordings, by file name; none of an unknown one."""
-        speaker_id = check_speaker_id(speaker_id)
-        return self._ask(lambda index: index.recordings(speaker_id))
+
+    @abstractmethod
+    def file(self, recording: Recording) -> bytes:
+        """The bytes of a recording's .npy file, as they are now.
+
+        Raises:
+            OSError: it is gone, or cannot be read.
+            ValueError: it is larger than any of ours.
+        """
+
+    @abstractmethod
+    def media(self, recording: Recording) -> bytes | None:
+        """The sound of a recording; None where it is not kept.
+
+        Raises:
+            OSError: it is there and cannot be read.
+        """
 
     def embeddings(self, speaker_id: str) -> dict[str, np.ndarray]:
         """What is in the files of a speaker, by file name: float32 (segments, 64) each.
@@ -410,26 +382,5 @@ class Gallery(Store):
         for recording in self.recordings(speaker_id):
             if recording.model_id == self.model_id:
                 with suppress(OSError, ValueError):
-                    stored = files.read_recording(self._folder / VOICES, recording.file_name)
-                    found[recording.file_name] = stored.embeddings
+                    found[recording.file_name] = decode_embeddings(self.file(recording))
         return found
-
-
-def _record(index: Index, speaker_id: str) -> SpeakerRecord:
-    recordings = index.recordings(speaker_id)
-    if not recordings:
-        raise NotEnrolled(f"{speaker_id} is not enrolled; check the ID.")
-    document = index.profile(speaker_id)
-    profile = decode_profile(document.encode()) if document is not None else Profile()
-    seconds = [one.speech_s for one in recordings]
-    known = [one for one in seconds if one is not None]
-    times = [one.enrolled_at for one in recordings]
-    return SpeakerRecord(
-        speaker_id=speaker_id,
-        recordings=recordings,
-        speech_s=sum(known) if len(known) == len(seconds) else None,
-        enrolled_at=min(times),
-        updated_at=max([*times, profile.updated_at or ""]),
-        profile=profile,
-        is_expired=bool(profile.consent and profile.consent.is_expired(datetime.now(UTC))),
-    )
