@@ -6,7 +6,7 @@ python -m evaluation trials LIST --audio-root DIR --crop-s 2 --noise-db 5
 python -m evaluation identify MANIFEST --audio-root DIR
 python -m evaluation report                    all dev lists; writes the docs' figures
 python -m evaluation calibrate                 scores that can be trusted; writes the calibration
-python -m evaluation gallery [FOLDER]          look-alikes, duplicates, poor enrolments
+python -m evaluation gallery [WHERE]           look-alikes, duplicates, poor enrolments
 python -m evaluation segments                  who spoke when, on conversations made of dev
 python -m evaluation console                   pictures of the console, by a real browser
 python -m evaluation api                       the examples of docs/api.md, run again
@@ -52,7 +52,7 @@ def main() -> int:
     if arguments.command == "gallery":
         from evaluation import gallery_health
 
-        return gallery_health.run(arguments.folder, arguments.shown, arguments.json)
+        return gallery_health.run(arguments.where, arguments.shown, arguments.json)
     if arguments.command == "segments":
         from evaluation import segments
 
@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (trials, identify):
         _add_condition(command)
     gallery = commands.add_parser("gallery", help="the health of a server's gallery")
-    gallery.add_argument("folder", type=Path, nargs="?", default=ROOT / "gallery")
+    gallery.add_argument("where", nargs="?", default=str(ROOT / "gallery"))
     add = gallery.add_argument
     add("--shown", type=_count, default=20, help="most lines of a kind (default: %(default)s)")
     gallery.add_argument("--json", type=Path, help="write all of it here")

@@ -11,26 +11,26 @@ import numpy as np
 from evaluation.files import write_json
 from utils.calibration import Calibration, load_calibration
 from utils.embedding import BEST_MODEL, ModelFiles
-from utils.gallery import FolderGallery, Gallery
+from utils.gallery import Gallery
 from utils.lookalikes import Pair, nearest_pairs
+from utils.place import DEFAULT, find_place
 from utils.quality import QualityRules, two_voices
 from utils.scoring import centroid
 
 MOST_PAIRS = 1_000  # that are looked for; a gallery with more duplicates needs no list but a rule
 
 
-def run(folder: Path, shown: int, json_path: Path | None) -> int:
+def run(where: str, shown: int, json_path: Path | None) -> int:
     """`python -m evaluation gallery`: prints what an operator should look at.
 
     Raises:
         SystemExit: there is no gallery in the folder.
     """
-    if not (folder / "voice_gallery").is_dir():
-        raise SystemExit(
-            f"{folder}: no voice_gallery/ in it; give the folder of a server's gallery"
-        )
+    place = find_place(where)
+    if not place.exists():
+        raise SystemExit(f"{place.shown}: there is no gallery; give a server's --gallery")
     model_id = ModelFiles(BEST_MODEL).model_id
-    with FolderGallery(folder, model_id) as gallery:
+    with place.open_gallery(DEFAULT, model_id) as gallery:
         found = health(gallery, load_calibration(BEST_MODEL, model_id))
     for line in lines(found, shown):
         print(line)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from evaluation.server import running_server
 from tests.conftest import DATA
-from utils.keys import KeyStore, Role, allows
+from utils.keys import KeyFile, Role, allows
 from web import access
 from web.application import create_app
 from web.coarse import STEPS, coarsen
@@ -42,7 +42,7 @@ def app(folder: Path) -> Flask:
 
 @pytest.fixture(scope="module")
 def keys(folder: Path, app: Flask) -> dict[Role, str]:
-    store = KeyStore(folder)
+    store = KeyFile(folder)
     return {role: store.create(role, "default")[0] for role in ALL_ROLES}
 
 
@@ -126,7 +126,7 @@ def test_a_key_may_come_as_a_header_of_its_own(app: Flask, keys: dict[Role, str]
 
 
 def test_a_revoked_key_ends_at_the_next_request(app: Flask, folder: Path) -> None:
-    store = KeyStore(folder)
+    store = KeyFile(folder)
     text, key = store.create("admin", "default")
     client = app.test_client()
     assert client.post("/Identification_Request", headers=bearer(text)).status_code == 400
@@ -135,7 +135,7 @@ def test_a_revoked_key_ends_at_the_next_request(app: Flask, folder: Path) -> Non
 
 
 def test_a_key_is_for_its_collection_alone(app: Flask, folder: Path) -> None:
-    text, _ = KeyStore(folder).create("admin", "other")
+    text, _ = KeyFile(folder).create("admin", "other")
     reply = app.test_client().post("/Identification_Request?collection=third", headers=bearer(text))
     assert (reply.status_code, reply.get_json()["title"]) == (403, "NotAllowed")
 
@@ -198,7 +198,7 @@ def test_without_keys_only_programs_of_this_machine_are_answered(
 
 
 def test_losing_the_keys_opens_nothing(tmp_path: Path) -> None:
-    text, _ = KeyStore(tmp_path).create("admin", "default")
+    text, _ = KeyFile(tmp_path).create("admin", "default")
     client = create_app(Settings(gallery=tmp_path)).test_client()
     assert client.post("/Identification_Request", headers=bearer(text)).status_code == 400
     (tmp_path / "keys.json").unlink()
@@ -219,7 +219,7 @@ def test_a_server_without_keys_does_not_listen_to_others(tmp_path: Path) -> None
 
 
 def test_a_server_with_keys_asks_for_them_over_a_socket(tmp_path: Path) -> None:
-    text, _ = KeyStore(tmp_path).create("identify", "default")
+    text, _ = KeyFile(tmp_path).create("identify", "default")
     with running_server(tmp_path, "--host", "0.0.0.0") as server:
         url = f"{server.url}/Identification_Request"
         assert requests.post(url, timeout=10).status_code == 401
@@ -230,7 +230,7 @@ def test_a_server_with_keys_asks_for_them_over_a_socket(tmp_path: Path) -> None:
 
 
 def test_a_key_that_asks_too_often_waits(tmp_path: Path) -> None:
-    store = KeyStore(tmp_path)
+    store = KeyFile(tmp_path)
     (mine, _), (other, _) = store.create("admin", "default"), store.create("admin", "default")
     client = create_app(Settings(gallery=tmp_path, rate=3)).test_client()
     codes = [
@@ -244,7 +244,7 @@ def test_a_key_that_asks_too_often_waits(tmp_path: Path) -> None:
 
 
 def test_guessing_keys_is_slow(tmp_path: Path) -> None:
-    text, _ = KeyStore(tmp_path).create("admin", "default")
+    text, _ = KeyFile(tmp_path).create("admin", "default")
     client = create_app(Settings(gallery=tmp_path)).test_client()
     codes = [
         client.post("/Identification_Request", headers=bearer(f"sis_{n}")).status_code
@@ -257,7 +257,7 @@ def test_guessing_keys_is_slow(tmp_path: Path) -> None:
 
 
 def test_no_key_reaches_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    text, _ = KeyStore(tmp_path).create("admin", "default")
+    text, _ = KeyFile(tmp_path).create("admin", "default")
     client = create_app(Settings(gallery=tmp_path)).test_client()
     with caplog.at_level(logging.DEBUG):
         client.post("/Identification_Request", headers=bearer(text))

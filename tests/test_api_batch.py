@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from evaluation.server import running_server
 from tests.api import STRANGER, clip, in_base64, name, refused, six_voices
-from utils.keys import KeyStore
+from utils.keys import KeyFile
 from web.coarse import coarsen
 from web.v1.batch import MOST_FILES
 
@@ -60,7 +60,7 @@ def test_ordinary_keys_see_lines_in_steps(tmp_path: Path) -> None:
     body = {"audio": [in_base64(clip(3, 1))]}
     with six_voices(tmp_path) as client:
         (exact,) = lines(client.post("/v1/identify/batch", json=body, buffered=True).text)
-        key, _ = KeyStore(tmp_path).create("identify", "default")
+        key, _ = KeyFile(tmp_path).create("identify", "default")
         headers = {"Authorization": f"Bearer {key}"}
         reply = client.post("/v1/identify/batch", json=body, headers=headers, buffered=True)
         (coarse,) = lines(reply.text)

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.conftest import DATA
-from utils.keys import KeyStore
+from utils.keys import KeyFile
 from web.application import create_app
 from web.settings import Settings
 
@@ -234,7 +234,7 @@ def test_a_collection_goes_out_and_comes_in(tmp_path: Path) -> None:
 def test_another_id_needs_an_admin_key(tmp_path: Path) -> None:
     client = client_over(tmp_path)
     enrol(client, 1, 0)
-    text, _ = KeyStore(tmp_path).create("enrol", "default")
+    text, _ = KeyFile(tmp_path).create("enrol", "default")
     headers = {"Authorization": f"Bearer {text}"}
     body = json.dumps({"metadata": {"site": "Seoul"}})
     kind = "application/json"

@@ -16,7 +16,7 @@ from client import RequestFailed, V1Client
 from evaluation.server import ServerProcess, running_server
 from tests.conftest import DATA
 from utils.audio import decode
-from utils.keys import KeyStore
+from utils.keys import KeyFile
 
 ROOT = Path(__file__).parent.parent
 
@@ -146,7 +146,7 @@ def test_a_failure_is_one_line_and_exit_status_1(server: ServerProcess, tmp_path
 def test_a_key_and_a_collection_are_said_once_and_too_many_requests_waited_for(
     tmp_path: Path,
 ) -> None:
-    store = KeyStore(tmp_path)
+    store = KeyFile(tmp_path)
     text, _ = store.create("admin", "default")
     with running_server(tmp_path, "--rate", "6") as server:
         refused = command(server, "speakers", SPEAKER_KEY="")

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from evaluation.server import running_server
 from tests.conftest import DATA
-from utils.keys import KeyStore
+from utils.keys import KeyFile
 from web.application import create_app
 from web.settings import Settings
 
@@ -91,7 +91,7 @@ def test_another_process_sees_what_is_made_and_deleted(tmp_path: Path) -> None:
 
 
 def test_a_key_asks_its_own_collection_and_ends_with_it(tmp_path: Path) -> None:
-    store = KeyStore(tmp_path)
+    store = KeyFile(tmp_path)
     (admin, _), (b_admin, b_key) = store.create("admin", "default"), store.create("admin", "b")
 
     def bearer(key: str) -> dict[str, str]:

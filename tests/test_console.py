@@ -12,7 +12,7 @@ import requests
 
 from evaluation.server import ServerProcess, running_server
 from tests.conftest import DATA
-from utils.keys import KeyStore
+from utils.keys import KeyFile
 
 browser = pytest.importorskip("evaluation.browser", reason="Playwright is not installed")
 CONSOLE = DATA.parent / "web" / "console"
@@ -213,7 +213,7 @@ def test_a_consent_goes_along_with_registering_anew(
 
 @needs_chromium
 def test_an_answer_comes_while_one_speaks(server: ServerProcess, voices: dict[str, Path]) -> None:
-    store = KeyStore(server.log.parent)
+    store = KeyFile(server.log.parent)
     text, _ = store.create("admin", "default")
     with (DATA / "ast1@example.org-0.mp4").open("rb") as file:
         requests.post(
@@ -239,7 +239,7 @@ def test_an_answer_comes_while_one_speaks(server: ServerProcess, voices: dict[st
 @needs_chromium
 def test_a_key_lets_the_page_in(server: ServerProcess, voices: dict[str, Path]) -> None:
     folder = server.log.parent
-    text, _ = KeyStore(folder).create("admin", "default")
+    text, _ = KeyFile(folder).create("admin", "default")
     with browser.browsing(voices["kim"]) as context:
         page = browser.open_console(context, server.url)
         page.click("#tab-speakers")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from utils.errors import BadField, NotReady
-from utils.keys import KeyStore, Role, allows
+from utils.keys import KeyFile, Role, allows
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +28,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_key_is_found_and_nothing_near_it_is(tmp_path: Path) -> None:
-    store = KeyStore(tmp_path)
+    store = KeyFile(tmp_path)
     text, key = store.create("enrol", "default", "call centre")
     assert store.find(text) == key
     other = text[:-1] + ("A" if text[-1] != "A" else "B")
@@ -37,7 +37,7 @@ def test_a_key_is_found_and_nothing_near_it_is(tmp_path: Path) -> None:
 
 
 def test_the_file_holds_no_key_and_is_the_owners(tmp_path: Path) -> None:
-    text, key = KeyStore(tmp_path).create("admin", "default")
+    text, key = KeyFile(tmp_path).create("admin", "default")
     path = tmp_path / "keys.json"
     assert text not in path.read_text()
     assert text.rpartition("_")[2] not in path.read_text()
@@ -46,7 +46,7 @@ def test_the_file_holds_no_key_and_is_the_owners(tmp_path: Path) -> None:
 
 
 def test_a_revoked_key_ends_in_every_process_and_opens_nothing(tmp_path: Path) -> None:
-    here, there = KeyStore(tmp_path), KeyStore(tmp_path)
+    here, there = KeyFile(tmp_path), KeyFile(tmp_path)
     assert not there.is_configured()
     text, key = here.create("identify", "default")
     assert there.find(text) == key
@@ -58,15 +58,15 @@ def test_a_revoked_key_ends_in_every_process_and_opens_nothing(tmp_path: Path) -
 def test_no_key_is_lost_where_many_are_made_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         made = list(
-            threads.map(lambda _: KeyStore(tmp_path).create("identify", "default")[0], range(24))
+            threads.map(lambda _: KeyFile(tmp_path).create("identify", "default")[0], range(24))
         )
-    store = KeyStore(tmp_path)
+    store = KeyFile(tmp_path)
     assert all(store.find(text) for text in made)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}}", b'[{"key_id": "x"}]', b"\xff"])
 def test_a_damaged_file_lets_nobody_in(tmp_path: Path, content: bytes) -> None:
-    store = KeyStore(tmp_path)
+    store = KeyFile(tmp_path)
     text, _ = store.create("admin", "default")
     (tmp_path / "keys.json").write_bytes(content)
     for ask in (lambda: store.find(text), store.is_configured, store.listed):
@@ -89,13 +89,13 @@ def test_each_role_may_what_those_below_it_may(role: Role, may: list[Role]) -> N
 
 def test_a_role_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadField, match="identify, enrol, admin"):
-        KeyStore(tmp_path).create("root", "default")  # type: ignore[arg-type]
+        KeyFile(tmp_path).create("root", "default")  # type: ignore[arg-type]
 
 
 def test_the_command_makes_lists_and_revokes(tmp_path: Path) -> None:
     made = command(tmp_path, "create", "--role", "admin", "--note", "홍길동")
     text = made.stdout.strip()
-    key = KeyStore(tmp_path).find(text)
+    key = KeyFile(tmp_path).find(text)
     assert key is not None
     assert (key.role, key.collection, key.note) == ("admin", "default", "홍길동")
     assert "홍길동" in command(tmp_path, "list").stdout

@@ -23,7 +23,7 @@ from simple_websocket import Client, ConnectionClosed
 from evaluation.server import ServerProcess, running_server
 from tests.conftest import DATA
 from utils.audio import decode
-from utils.keys import KeyStore
+from utils.keys import KeyFile
 
 START = {"type": "start", "format": "pcm_s16le", "sample_rate": 16_000}
 PIECE = 3_200  # bytes: 0.1 s
@@ -212,7 +212,7 @@ def test_so_many_are_listened_to_at_once_and_others_are_still_answered(
 
 def test_a_key_comes_as_a_header_or_as_a_protocol_and_scores_are_coarse(tmp_path: Path) -> None:
     folder = tmp_path / "gallery"
-    store = KeyStore(folder)
+    store = KeyFile(folder)
     (text, _), (admin, _) = store.create("identify", "default"), store.create("admin", "default")
     with running_server(folder) as server:
         with clip(1, 0).open("rb") as file:

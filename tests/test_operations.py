@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from evaluation.server import ServerProcess, running_server
 from tests.conftest import DATA
-from utils.keys import KeyStore
+from utils.keys import KeyFile
 from web.application import create_app
 from web.logs import HEADER, set_up
 from web.settings import Settings
@@ -156,7 +156,7 @@ def test_a_fault_is_logged_whole_but_for_its_words(
 
 
 def test_keys_are_named_by_their_id_alone(tmp_path: Path) -> None:
-    text, key = KeyStore(tmp_path / "gallery").create("identify", "default")
+    text, key = KeyFile(tmp_path / "gallery").create("identify", "default")
     with running_server(tmp_path / "gallery", "--log-format", "json") as server:
         headers = {"Authorization": f"Bearer {text}"}
         requests.post(f"{server.url}/v1/identify", headers=headers, json={}, timeout=10)

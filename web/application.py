@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from flask_openapi.openapi import OpenAPI
 
 from utils.audio import AudioLimits, decode
 from utils.audio.cage import MEMORY_MB, Cage
 from utils.calibration import load_calibration
-from utils.collections import Collections
+from utils.collections import DEFAULT, Collections
 from utils.embedding import BEST_MODEL, ModelFiles, load_engine
 from utils.errors import NotReady
-from utils.gallery import FolderGallery
 from utils.identification import Identifier
-from utils.keys import KeyStore
+from utils.place import Place, find_place
 from utils.speech import SpeechDetector
 from web.access import guard
 from web.coarse import show_in_steps
@@ -50,15 +48,19 @@ def check(settings: Settings) -> None:
     """
     model_id = ModelFiles(BEST_MODEL).model_id
     load_calibration(BEST_MODEL, model_id, settings.calibration)
-    FolderGallery(settings.gallery, model_id).close()
+    place = find_place(settings.gallery)
+    try:
+        place.open_gallery(DEFAULT, model_id).close()
+        _check_reach(settings, place)
+    finally:
+        place.close()
     if cage := _open_cage(settings, min(settings.decoders, 1)):
         cage.close()
-    _check_reach(settings)
 
 
-def _check_reach(settings: Settings) -> None:
+def _check_reach(settings: Settings, place: Place) -> None:
     """Whoever is reached by other machines asks for keys, or was told not to."""
-    if KeyStore(settings.gallery).is_configured():
+    if place.keys().is_configured():
         return
     if is_loopback(settings.host):
         log.info("there are no keys: only this machine may ask (docs/access.md)")
@@ -67,7 +69,7 @@ def _check_reach(settings: Settings) -> None:
     else:
         raise NotReady(
             f"--host {settings.host} lets other machines in, and there are no keys. Make one with "
-            f"`python -m utils.keys --gallery {settings.gallery} create --role admin`, or insist "
+            f"`python -m utils.keys --gallery {place.shown} create --role admin`, or insist "
             "on --open."
         )
 
@@ -94,9 +96,11 @@ def create_app(settings: Settings) -> OpenAPI:
     detector = SpeechDetector()
     cage = _open_cage(settings, settings.decoders)
 
-    def open_one(folder: Path) -> Identifier:
-        gallery = FolderGallery(
-            folder,
+    place = find_place(settings.gallery)
+
+    def open_one(collection: str) -> Identifier:
+        gallery = place.open_gallery(
+            collection,
             engine.model_id,
             calibration_id=calibration.calibration_id,
             keep_recordings=settings.keep_recordings,
@@ -112,7 +116,7 @@ def create_app(settings: Settings) -> OpenAPI:
             decode if cage is None else cage.decode,
         )
 
-    keys, collections = KeyStore(settings.gallery), Collections(settings.gallery, open_one)
+    keys, collections = place.keys(), Collections(place, open_one)
     app = make_app()
     app.extensions["galleries"] = collections
     app.extensions["decoders"] = cage  # None: recordings are decoded in this process

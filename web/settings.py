@@ -26,7 +26,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 5000
-    gallery: Path = Path("gallery")
+    gallery: Path | str = "gallery"  # a folder, or the address of a database
     upload_roots: tuple[Path, ...] = (Path("upload"), Path("data"))
     engine: EngineName = "auto"
     processes: int = 1
@@ -123,7 +123,12 @@ def _parser() -> configargparse.ArgumentParser:
     add = parser.add_argument
     add("--host", default=default.host, help="address to listen on; 0.0.0.0 lets others in")
     add("--port", type=int, default=default.port, help="port to listen on; 0 takes a free one")
-    add("--gallery", type=Path, default=default.gallery, help="folder of the enrolled voices")
+    add(
+        "--gallery",
+        default=default.gallery,
+        help="folder of the enrolled voices, or postgresql://... for a database that several "
+        "machines share",
+    )
     add(
         "--upload-root",
         type=Path,

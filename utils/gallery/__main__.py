@@ -29,22 +29,27 @@ from tqdm import tqdm
 from utils.calibration import load_calibration
 from utils.embedding import BEST_MODEL, ModelFiles
 from utils.errors import SpeakerServerError
-from utils.gallery import Consent, FolderGallery, Gallery, SpeakerRecord
+from utils.gallery import Consent, Gallery, SpeakerRecord
 from utils.gallery.archive import export_gallery, import_gallery
+from utils.place import DEFAULT, find_place
 
 PAGE = 1000
 
 
 def main() -> int:
     arguments = _parser().parse_args()
-    if not arguments.gallery.is_dir() and arguments.command != "import":
-        print(f"{arguments.gallery}: there is no such gallery; see --gallery", file=sys.stderr)
-        return 1
     model_id = ModelFiles(BEST_MODEL).model_id
     try:
+        place = find_place(arguments.gallery)
+        if not place.exists() and arguments.command != "import":
+            print(f"{place.shown}: there is no such gallery; see --gallery", file=sys.stderr)
+            return 1
+        if arguments.collection != DEFAULT and not place.has(arguments.collection):
+            print(f"there is no collection {arguments.collection!r}", file=sys.stderr)
+            return 1
         calibration = load_calibration(BEST_MODEL, model_id)
-        with FolderGallery(
-            arguments.gallery, model_id, calibration_id=calibration.calibration_id
+        with place.open_gallery(
+            arguments.collection, model_id, calibration_id=calibration.calibration_id
         ) as gallery:
             return int(COMMANDS[arguments.command](gallery, arguments))
     except (SpeakerServerError, OSError) as error:
@@ -191,8 +196,11 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--gallery", type=Path, default=Path("gallery"), help="its folder (default: %(default)s)"
+        "--gallery",
+        default="gallery",
+        help="its folder, or postgresql://... (default: %(default)s)",
     )
+    parser.add_argument("--collection", default=DEFAULT, help="which of its galleries")
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(name: str, text: str, *arguments: str) -> argparse.ArgumentParser:

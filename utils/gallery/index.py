@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from utils.gallery.records import Changes, Entry, FileStat, Plan, Recording
-from utils.scoring import EMBEDDING_SIZE, centroid, check_unit_rows
+from utils.gallery.rules import centroids_by_network
+from utils.scoring import EMBEDDING_SIZE, check_unit_rows
 
 SCHEMA_VERSION = 2
 _APPLICATION_ID = 0x53504B31  # "SPK1": tells our files from any other SQLite database
@@ -65,10 +66,6 @@ _MARK = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {SCHE
 
 class BrokenIndex(sqlite3.DatabaseError):
     """Not an index of ours, of another version, or damaged."""
-
-
-class IndexReplaced(Exception):
-    """The index's file was removed or exchanged while it was open."""
 
 
 class Index:
@@ -164,10 +161,7 @@ class Index:
         Raises:
             ValueError: the recordings cancel each other out; nothing is changed then.
         """
-        embeddings: dict[str, list[np.ndarray]] = {}
-        for entry in entries:
-            embeddings.setdefault(entry.recording.model_id, []).append(entry.embeddings)
-        centroids = {model: centroid(np.concatenate(rows)) for model, rows in embeddings.items()}
+        centroids = centroids_by_network([(one.recording, one.embeddings) for one in entries])
         change = self._next_change()
         self._execute("DELETE FROM recording WHERE speaker_id = ?", (speaker_id,))
         self._connection.executemany(

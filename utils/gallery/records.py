@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 
 
+class IndexReplaced(Exception):
+    """The index was removed or exchanged while it was open."""
+
+
 @dataclass(frozen=True)
 class FileStat:
     """By what a file is taken for unchanged without reading it."""

@@ -9,11 +9,11 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from utils.gallery.index import Index, IndexReplaced
-from utils.gallery.records import Changes
+from utils.gallery.records import Changes, IndexReplaced
 from utils.scoring import EMBEDDING_SIZE, Candidate, cosine_scores, top_candidates
 
 
@@ -97,10 +97,28 @@ class Snapshot:
         return Snapshot(rows, self.ids, self.seconds, self.row_of, count)
 
 
-class View:
+class Source(Protocol):
+    """Where a view learns what has changed: the index of a folder, or a database."""
+
+    def is_replaced(self) -> bool:
+        """Whether it is another one by now, of which this one knows nothing."""
+
+    def data_version(self) -> int:
+        """A number that is another one after anybody has committed."""
+
+    def changes(self, since: int, model_id: str) -> Changes:
+        """What happened to the speakers of one network after the change `since`; -1 for all."""
+
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Source)
+
+
+class View(Generic[S]):
     """The newest snapshot of one network's speakers; safe to share between threads."""
 
-    def __init__(self, index: Index, model_id: str) -> None:
+    def __init__(self, index: S, model_id: str) -> None:
         """Takes the index over: it is for this view alone, and `close` closes it."""
         self._index = index
         self._model_id = model_id
@@ -132,7 +150,7 @@ class View:
             return self._snapshot
 
     @contextmanager
-    def index(self) -> Iterator[Index]:
+    def index(self) -> Iterator[S]:
         """The index, for questions of this thread alone; errors as `snapshot`."""
         with self._asking():
             yield self._index

@@ -16,9 +16,9 @@ from filelock import FileLock, Timeout
 
 from utils.errors import NotReady
 from utils.gallery import files
-from utils.gallery.index import Index, IndexReplaced
+from utils.gallery.index import Index
 from utils.gallery.plans import VOICES
-from utils.gallery.records import Network, Recording, Skipped
+from utils.gallery.records import IndexReplaced, Network, Recording, Skipped
 from utils.gallery.salvage import is_broken, remove_index, salvage
 from utils.gallery.snapshot import View
 from utils.gallery.writer import Writer
@@ -61,7 +61,7 @@ class Store:
                 self._view.close()
                 self._index.close()
 
-    def read(self, ask: Callable[[View], T]) -> T:
+    def read(self, ask: Callable[[View[Index]], T]) -> T:
         """Asks the view, which shows all that any process has committed."""
         self._check_usable()
         with _errors_translated("read"):
@@ -75,7 +75,7 @@ class Store:
     def ask(self, ask: Callable[[Index], T]) -> T:
         """Asks the index itself, which is for one thread at a time."""
 
-        def of_view(view: View) -> T:
+        def of_view(view: View[Index]) -> T:
             with view.index() as index:
                 return ask(index)
 

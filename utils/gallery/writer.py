@@ -12,7 +12,6 @@ gallery's writer lock.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,16 +20,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from utils.errors import (
-    AlreadyEnrolled,
-    ConsentExpired,
-    LastRecording,
-    NoSuchRecording,
-    NotEnrolled,
-    NotReady,
-    TooManyRecordings,
-)
-from utils.gallery import files
+from utils.errors import NotReady
+from utils.gallery import files, rules
 from utils.gallery.index import Index
 from utils.gallery.intake import take_in_folder
 from utils.gallery.npy import encode_embeddings
@@ -98,9 +89,7 @@ class Writer:
         known = self._known(speaker_id, takes)
         if self._index.is_enrolled(speaker_id, self._network.model_id):
             self._check_consent(speaker_id, profile)
-            raise AlreadyEnrolled(
-                f"{speaker_id} is enrolled already; send re_register=True to replace it."
-            )
+            raise rules.already_enrolled(speaker_id)
         if known:  # by another network
             self.replace(speaker_id, takes, profile)
         else:
@@ -119,16 +108,9 @@ class Writer:
         ours = [
             one for one in self._known(speaker_id, takes) if one.model_id == self._network.model_id
         ]
-        if not ours:
-            raise NotEnrolled(f"{speaker_id} is not enrolled; register a first recording.")
-        for take in takes:
-            if take.number is not None and self._is_there(speaker_id, take.number):
-                raise AlreadyEnrolled(
-                    f"{speaker_id} has a recording {take.number} already; give this one another "
-                    "number."
-                )
-        if len(ours) + len(takes) > most:
-            raise TooManyRecordings(len(ours))
+        rules.check_room(
+            speaker_id, ours, takes, most, lambda number: self._is_there(speaker_id, number)
+        )
         self._put_beside(speaker_id, takes, None)
 
     def replace(
@@ -188,7 +170,7 @@ class Writer:
             OSError, sqlite3.Error: the disk does not take it. Either nothing is changed, or
                 `recover` will finish it.
         """
-        self._require(speaker_id)
+        rules.require_known(speaker_id, self._index.recordings(speaker_id))
         with self._marked():
             if profile.is_empty:
                 files.remove_files(self._files, [profile_file_name(speaker_id)])
@@ -205,9 +187,9 @@ class Writer:
             AlreadyEnrolled: there are recordings under the new ID.
             OSError, sqlite3.Error: as `replace`.
         """
-        self._require(speaker_id)
+        rules.require_known(speaker_id, self._index.recordings(speaker_id))
         if files.speaker_files(self._files, new_id) or self._index.recordings(new_id):
-            raise AlreadyEnrolled(f"{new_id} is enrolled already; choose another ID.")
+            raise rules.name_taken(new_id)
         with self._marked():
             files.remove_files(self._files, [profile_file_name(new_id)])  # of nobody
             self._begin(Plan(speaker_id, rename_to=new_id))
@@ -221,16 +203,8 @@ class Writer:
             LastRecording: there is no other that would answer.
             OSError, sqlite3.Error: as `replace`.
         """
-        known = self._require(speaker_id)
+        staying = rules.all_but(speaker_id, self._index.recordings(speaker_id), number)
         name = recording_file_name(speaker_id, number)
-        staying = [one for one in known if one.file_name != name]
-        if len(staying) == len(known):
-            raise NoSuchRecording(f"{speaker_id} has no recording {number}; list them first.")
-        if not staying:
-            raise LastRecording(
-                f"{number} is the only recording of {speaker_id}; delete the speaker, or add "
-                "another recording first."
-            )
         going = describe(self._folder, [f"{VOICES}/{name}", media_path(name)])
         with self._marked():
             files.remove_files(self._folder, [one.name for one in going])
@@ -248,7 +222,7 @@ class Writer:
         """
         going = describe(self._folder, self._executor.all_files(speaker_id))
         if not going and not self._index.recordings(speaker_id):
-            raise NotEnrolled(f"{speaker_id} is not enrolled; there is nothing to delete.")
+            raise rules.nothing_to_delete(speaker_id)
         with self._marked():
             self._begin(Plan(speaker_id))
             self._index.empty_log()
@@ -261,12 +235,6 @@ class Writer:
     def expired(self, now: str) -> list[str]:
         """The speakers whose consent had ended by a time, UTC in ISO 8601."""
         return self._index.expired(now)
-
-    def _require(self, speaker_id: str) -> list[Recording]:
-        known = self._index.recordings(speaker_id)
-        if not known:
-            raise NotEnrolled(f"{speaker_id} is not enrolled; check the ID.")
-        return known
 
     def _known(self, speaker_id: str, takes: Sequence[Take]) -> list[Recording]:
         """What is enrolled of a speaker, once files that somebody copied in are, too."""
@@ -289,11 +257,7 @@ class Writer:
         document = self._index.profile(speaker_id)
         if profile is None and document is not None:
             profile = decode_profile(document.encode())
-        if profile and profile.consent and profile.consent.is_expired(datetime.now(UTC)):
-            raise ConsentExpired(
-                f"The consent of {speaker_id} ended at {profile.consent.until}; record a new one, "
-                "or delete the speaker."
-            )
+        rules.check_consent(speaker_id, profile)
 
     def _put_beside(self, speaker_id: str, takes: Sequence[Take], profile: Profile | None) -> None:
         """Writes new files, and tells the index of them and of those that are known."""
@@ -339,7 +303,11 @@ class Writer:
 
     def _write_takes(self, speaker_id: str, takes: Sequence[Take]) -> list[Waiting]:
         put: list[Waiting] = []
-        free = self._free_number(speaker_id, takes)
+        free = rules.free_number(
+            self._index.recordings(speaker_id),
+            takes,
+            lambda number: self._is_there(speaker_id, number),
+        )
         try:
             for take in takes:
                 data = encode_embeddings(take.embeddings)
@@ -383,24 +351,8 @@ class Writer:
             path = f"{VOICES}/{one.temporary}" if waits else one.path
             files.remove_files(self._folder, [path])
 
-    def _free_number(self, speaker_id: str, takes: Sequence[Take]) -> int:
-        known = [one.number for one in self._index.recordings(speaker_id)]
-        asked = [take.number for take in takes if take.number is not None]
-        free = 1 + max((int(number) for number in [*known, *asked]), default=-1)
-        while self._is_there(speaker_id, str(free)):
-            free += 1
-        return free
-
     def _describe(self, speaker_id: str, number: str, data: bytes, speech_s: float) -> Recording:
-        return Recording(
-            file_name=recording_file_name(speaker_id, number),
-            number=number,
-            enrolled_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            speech_s=float(speech_s),
-            sha256=hashlib.sha256(data).hexdigest(),
-            model_id=self._network.model_id,
-            calibration_id=self._network.calibration_id,
-        )
+        return rules.describe_recording(speaker_id, number, data, speech_s, self._network)
 
     @contextmanager
     def _marked(self) -> Iterator[None]:

