@@ -26,12 +26,12 @@ def run(where: str, shown: int, json_path: Path | None) -> int:
     Raises:
         SystemExit: there is no gallery in the folder.
     """
-    place = find_place(where)
-    if not place.exists():
-        raise SystemExit(f"{place.shown}: there is no gallery; give a server's --gallery")
     model_id = ModelFiles(BEST_MODEL).model_id
-    with place.open_gallery(DEFAULT, model_id) as gallery:
-        found = health(gallery, load_calibration(BEST_MODEL, model_id))
+    with find_place(where) as place:
+        if not place.exists():
+            raise SystemExit(f"{place.shown}: there is no gallery; give a server's --gallery")
+        with place.open_gallery(DEFAULT, model_id) as gallery:
+            found = health(gallery, load_calibration(BEST_MODEL, model_id))
     for line in lines(found, shown):
         print(line)
     if json_path:

@@ -17,6 +17,8 @@ import shutil
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from utils.errors import BadField, CollectionExists, NoSuchCollection, NotReady
 from utils.gallery import FolderGallery, Gallery
@@ -117,8 +119,19 @@ class Place(ABC):
         """The keys that let other machines in."""
 
     def close(self) -> None:
-        """Lets go of what is open."""
+        """Lets go of what is open; galleries are closed before."""
         return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def is_collection_name(text: str) -> bool:

@@ -48,12 +48,9 @@ def check(settings: Settings) -> None:
     """
     model_id = ModelFiles(BEST_MODEL).model_id
     load_calibration(BEST_MODEL, model_id, settings.calibration)
-    place = find_place(settings.gallery)
-    try:
+    with find_place(settings.gallery) as place:
         place.open_gallery(DEFAULT, model_id).close()
         _check_reach(settings, place)
-    finally:
-        place.close()
     if cage := _open_cage(settings, min(settings.decoders, 1)):
         cage.close()
 

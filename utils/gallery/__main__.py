@@ -9,6 +9,7 @@ python -m utils.gallery purge                                  everybody whose c
 python -m utils.gallery export backup.zip                      one portable file with checksums
 python -m utils.gallery import backup.zip --on-conflict skip
 python -m utils.gallery recompute                              after new weights, of kept sound
+python -m utils.gallery copy gallery postgresql://...          all collections and keys, verified
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from utils.calibration import load_calibration
+from utils.copying import copy_place
 from utils.embedding import BEST_MODEL, ModelFiles
-from utils.errors import SpeakerServerError
+from utils.errors import NoSuchCollection, SpeakerServerError
 from utils.gallery import Consent, Gallery, SpeakerRecord
 from utils.gallery.archive import export_gallery, import_gallery
-from utils.place import DEFAULT, find_place
+from utils.place import DEFAULT, Place, find_place
 
 PAGE = 1000
 
@@ -40,21 +42,25 @@ def main() -> int:
     arguments = _parser().parse_args()
     model_id = ModelFiles(BEST_MODEL).model_id
     try:
-        place = find_place(arguments.gallery)
-        if not place.exists() and arguments.command != "import":
-            print(f"{place.shown}: there is no such gallery; see --gallery", file=sys.stderr)
-            return 1
-        if arguments.collection != DEFAULT and not place.has(arguments.collection):
-            print(f"there is no collection {arguments.collection!r}", file=sys.stderr)
-            return 1
+        if arguments.command == "copy":
+            return copy(arguments.source, arguments.target, model_id)
         calibration = load_calibration(BEST_MODEL, model_id)
-        with place.open_gallery(
-            arguments.collection, model_id, calibration_id=calibration.calibration_id
-        ) as gallery:
-            return int(COMMANDS[arguments.command](gallery, arguments))
+        with find_place(arguments.gallery) as place:
+            _require_gallery(place, arguments)
+            with place.open_gallery(
+                arguments.collection, model_id, calibration_id=calibration.calibration_id
+            ) as gallery:
+                return int(COMMANDS[arguments.command](gallery, arguments))
     except (SpeakerServerError, OSError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 1
+
+
+def _require_gallery(place: Place, arguments: argparse.Namespace) -> None:
+    if not place.exists() and arguments.command != "import":
+        raise NoSuchCollection(f"{place.shown}: there is no such gallery; see --gallery")
+    if arguments.collection != DEFAULT and not place.has(arguments.collection):
+        raise NoSuchCollection(f"there is no collection {arguments.collection!r}")
 
 
 def list_speakers(gallery: Gallery, arguments: argparse.Namespace) -> int:
@@ -151,6 +157,18 @@ def recompute(gallery: Gallery, _: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def copy(source: str, target: str, model_id: str) -> int:
+    with find_place(source) as here, find_place(target) as there:
+        if not here.exists():
+            raise NoSuchCollection(f"{here.shown}: there is no gallery")
+        done = copy_place(here, there, model_id, progress=True)
+        print(
+            f"{done.speakers} speakers, {done.recordings} recordings, {done.collections} "
+            f"collections and {done.keys} keys: copied to {there.shown}, read again and the same"
+        )
+    return 0
+
+
 COMMANDS = {
     "list": list_speakers,
     "show": show,
@@ -230,6 +248,7 @@ def _parser() -> argparse.ArgumentParser:
         default="refuse",
         help="about IDs that are enrolled here already (default: %(default)s)",
     )
+    add("copy", "copy all collections and keys elsewhere, and verify them", "source", "target")
     add("recompute", "give kept recordings the embeddings of the network that is here now")
     return parser
 

@@ -27,6 +27,7 @@ from utils.gallery.contract import Gallery
 from utils.gallery.npy import MAX_FILE_BYTES, decode_embeddings
 from utils.gallery.profile import Profile, moment, read_profile
 from utils.gallery.records import Recording
+from utils.gallery.rules import centroids_by_network
 from utils.speaker_id import check_number, check_speaker_id, recording_file_name
 
 FORMAT = "speaker-gallery"
@@ -257,6 +258,10 @@ class _ArchiveReader:
                 calibration_id=one.calibration_id,
             )
             parts.append((recording, data, media))
+        try:
+            centroids_by_network([(one, decode_embeddings(data)) for one, data, _ in parts])
+        except ValueError as error:
+            raise BadArchive(f"The recordings of one speaker make no voice: {error}") from error
         return parts
 
     def profile(self, speaker: _Speaker) -> Profile | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from utils.gallery import files
 from utils.gallery.files import StoredFile
 from utils.gallery.index import Index
 from utils.gallery.intake import read_profile_file
+from utils.gallery.npy import decode_embeddings
 from utils.gallery.records import Entry, Plan, Recording, Waiting
+from utils.gallery.rules import centroids_by_network
 from utils.speaker_id import (
     parse_recording_file_name,
     profile_file_name,
@@ -47,6 +50,24 @@ class Executor:
         self._folder = folder
         self._files = folder / VOICES
         self._index = index
+
+    def check(self, plan: Plan) -> None:
+        """Looks whether a plan can be carried out, while nothing stands in its files' places.
+
+        Raises:
+            ValueError: the recordings that it leaves would cancel each other out.
+        """
+        left = [
+            (one.recording, decode_embeddings((self._files / one.temporary).read_bytes()))
+            for one in plan.put
+            if one.recording
+        ]
+        names = {one.file_name for one in plan.recordings}
+        for recording in self._index.recordings(plan.speaker_id) if plan.keeps else []:
+            if recording.file_name not in names:
+                with suppress(NotReady, OSError):  # `commit` leaves it out
+                    left.append((recording, self._read_back(recording).embeddings))
+        centroids_by_network(left)
 
     def carry_out(self, plan: Plan) -> None:
         """Brings a plan that stands as an intent to its end.
@@ -121,6 +142,13 @@ class Executor:
         ]
         return [path for path in possible if os.path.lexists(self._folder / path)]
 
+    def remove(self, paths: Sequence[str]) -> None:
+        """Removes files, paths under the gallery's folder; its own folders stay, empty or not."""
+        for top in (VOICES, KEPT):
+            below = [_below(path) for path in paths if path.startswith(f"{top}/")]
+            if below:
+                files.remove_files(self._folder / top, below)
+
     def remove_orphaned_media(self) -> None:
         """Removes sounds beside which no recording lies: of writers that were killed."""
         kept = self._folder / KEPT
@@ -137,10 +165,7 @@ class Executor:
         if plan.put:
             staying.add(f"{VOICES}/{profile_file_name(plan.speaker_id)}")
         going = [path for path in self.all_files(plan.speaker_id) if path not in staying]
-        files.remove_files(self._files, [_below(path) for path in going if _is_voice(path)])
-        kept = [path for path in going if not _is_voice(path)]
-        if kept:
-            files.remove_files(self._folder / KEPT, [_below(path) for path in kept])
+        self.remove(going)
 
     def _rename(self, speaker_id: str, new_id: str) -> None:
         known = {one.number: one for one in self._index.recordings(speaker_id)}
@@ -192,10 +217,6 @@ class Executor:
 
 def _entry(recording: Recording, stored: StoredFile) -> Entry:
     return Entry(recording, stored.stat, stored.embeddings)
-
-
-def _is_voice(path: str) -> bool:
-    return path.startswith(f"{VOICES}/")
 
 
 def _below(path: str) -> str:

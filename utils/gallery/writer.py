@@ -65,8 +65,8 @@ class Writer:
         for plan in self._index.intents():
             try:
                 self._executor.carry_out(plan)
-            except NotReady:
-                log.warning("an enrolment is given up: its file is gone")
+            except (NotReady, ValueError):
+                log.warning("an enrolment is given up: its files are gone or make no voice")
                 with self._index.transaction():
                     self._index.clear_intent(plan.speaker_id)
         files.remove_leftovers(self._files)
@@ -207,7 +207,7 @@ class Writer:
         name = recording_file_name(speaker_id, number)
         going = describe(self._folder, [f"{VOICES}/{name}", media_path(name)])
         with self._marked():
-            files.remove_files(self._folder, [one.name for one in going])
+            self._executor.remove([one.name for one in going])
             with self._index.transaction():
                 self._executor.commit(speaker_id, [], staying)
             self._index.empty_log()
@@ -293,6 +293,7 @@ class Writer:
 
     def _begin(self, plan: Plan) -> None:
         try:
+            self._executor.check(plan)
             if plan.put:
                 files.sync_folder(self._files)  # the intent must not outlive the files' names
             self._index.put_intent(plan)
@@ -349,7 +350,7 @@ class Writer:
         for one in put:
             waits = (self._files / one.temporary).exists()
             path = f"{VOICES}/{one.temporary}" if waits else one.path
-            files.remove_files(self._folder, [path])
+            self._executor.remove([path])
 
     def _describe(self, speaker_id: str, number: str, data: bytes, speech_s: float) -> Recording:
         return rules.describe_recording(speaker_id, number, data, speech_s, self._network)

@@ -22,23 +22,27 @@ from utils.place import find_place
 def main() -> int:
     arguments = _parser().parse_args()
     try:
-        store = find_place(arguments.gallery).keys()
-        if arguments.command == "create":
-            text, key = store.create(arguments.role, arguments.collection, arguments.note)
-            print(text)
-            print(
-                f"key {key.key_id}, {key.role} on {key.collection}: it is shown this once",
-                file=sys.stderr,
-            )
-        elif arguments.command == "list":
-            _list(store, arguments.json)
-        else:
-            key = store.revoke(arguments.key_id)
-            print(f"{key.key_id} is revoked since {key.revoked_at}")
+        with find_place(arguments.gallery) as place:
+            _carry_out(place.keys(), arguments)
     except SpeakerServerError as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _carry_out(store: KeyStore, arguments: argparse.Namespace) -> None:
+    if arguments.command == "create":
+        text, key = store.create(arguments.role, arguments.collection, arguments.note)
+        print(text)
+        print(
+            f"key {key.key_id}, {key.role} on {key.collection}: it is shown this once",
+            file=sys.stderr,
+        )
+    elif arguments.command == "list":
+        _list(store, arguments.json)
+    else:
+        key = store.revoke(arguments.key_id)
+        print(f"{key.key_id} is revoked since {key.revoked_at}")
 
 
 def _list(store: KeyStore, as_json: bool) -> None:

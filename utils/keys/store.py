@@ -7,7 +7,7 @@ import hmac
 import re
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, get_args
@@ -110,6 +110,17 @@ class KeyStore(ABC):
 
         self._change(end)
         return self._read()[key_id]
+
+    def adopt(self, others: Sequence[Key]) -> None:
+        """Keeps keys of another place as well; those of an ID that is here are passed over.
+
+        Raises:
+            NotReady: it cannot be kept.
+        """
+        if others:
+            self._change(
+                lambda keys: keys.update({o.key_id: o for o in others if o.key_id not in keys})
+            )
 
     @abstractmethod
     def _read(self) -> dict[str, Key]:

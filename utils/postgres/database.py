@@ -16,7 +16,7 @@ from utils.errors import NotReady
 from utils.postgres.schema import is_there, migrate
 
 CONNECT_S = 5
-WAIT_S = 5.0  # for one of the connections
+WAIT_S = 3.0  # for one of the connections
 MOST_CONNECTIONS = 8
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,11 @@ notification costs the next request the reading and nothing else.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from select import select
 
 import psycopg
 
@@ -18,7 +20,6 @@ from utils.gallery.records import IndexReplaced
 from utils.postgres.database import Database
 from utils.postgres.rows import CHANNEL
 
-WAIT_S = 1.0  # how long a stop may take
 AGAIN_S = 5.0  # after the connection was lost
 
 log = logging.getLogger(__name__)
@@ -37,13 +38,16 @@ class Follower:
         self._payload = str(collection_id)
         self._learn = learn
         self._stopped = threading.Event()
+        self._alarm, self._bed = socket.socketpair()  # wakes the thread for its end
         self._thread = threading.Thread(target=self._follow, name="gallery-follower", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         self._stopped.set()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(2 * WAIT_S)
+        self._alarm.send(b"!")
+        self._thread.join()
+        self._alarm.close()
+        self._bed.close()
 
     def _follow(self) -> None:
         while not self._stopped.is_set():
@@ -59,6 +63,7 @@ class Follower:
         with closing(self._database.connect()) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
             while not self._stopped.is_set():
-                told = [one.payload for one in connection.notifies(timeout=WAIT_S, stop_after=1)]
+                select([connection.fileno(), self._bed.fileno()], [], [])
+                told = [one.payload for one in connection.notifies(timeout=0)]
                 if self._payload in told:
                     self._learn()

@@ -107,10 +107,9 @@ class Rows:
         """A page of the IDs, in order, that a text occurs in whatever its case; and how many do."""
         which = (
             "FROM (SELECT DISTINCT speaker_id FROM speaker_gallery.recording"
-            " WHERE collection_id = %s) AS known"
-            " WHERE %s = '' OR strpos(lower(speaker_id), lower(%s)) > 0"
+            " WHERE collection_id = %s AND strpos(folded, %s) > 0) AS found"
         )
-        asked = (self._collection, text, text)
+        asked = (self._collection, text.casefold())
         [(total,)] = self._rows(f"SELECT count(*) {which}", *asked)
         rows = self._rows(
             f"SELECT speaker_id {which} ORDER BY speaker_id LIMIT %s OFFSET %s",
@@ -145,8 +144,8 @@ class Rows:
         with self._connection.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO speaker_gallery.recording"  # noqa: S608
-                f" (collection_id, speaker_id, {_COLUMNS}, file, media)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+                f" (collection_id, speaker_id, folded, {_COLUMNS}, file, media)"
+                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
                 " ON CONFLICT (collection_id, speaker_id, number) DO UPDATE SET"
                 " enrolled_at = excluded.enrolled_at, speech_s = excluded.speech_s,"
                 " sha256 = excluded.sha256, model_id = excluded.model_id,"
@@ -156,6 +155,7 @@ class Rows:
                     (
                         self._collection,
                         speaker_id,
+                        speaker_id.casefold(),
                         *astuple(part.recording)[1:],
                         part.file,
                         part.media,
@@ -194,14 +194,20 @@ class Rows:
 
     def move(self, speaker_id: str, new_id: str) -> None:
         """Gives recordings and profile to another ID; `settle` of both is to follow."""
-        for table in ("recording", "profile"):
-            self._rows(
-                f"UPDATE speaker_gallery.{table} SET speaker_id = %s"  # noqa: S608
-                " WHERE collection_id = %s AND speaker_id = %s",
-                new_id,
-                self._collection,
-                speaker_id,
-            )
+        which = " WHERE collection_id = %s AND speaker_id = %s"
+        self._rows(
+            f"UPDATE speaker_gallery.recording SET speaker_id = %s, folded = %s{which}",  # noqa: S608
+            new_id,
+            new_id.casefold(),
+            self._collection,
+            speaker_id,
+        )
+        self._rows(
+            f"UPDATE speaker_gallery.profile SET speaker_id = %s{which}",  # noqa: S608
+            new_id,
+            self._collection,
+            speaker_id,
+        )
 
     def settle(self, speaker_id: str) -> None:
         """Makes what searching threads see of a speaker follow from the recordings and profile.

@@ -26,6 +26,7 @@ CREATE TABLE speaker_gallery.recording (
     collection_id bigint NOT NULL REFERENCES speaker_gallery.collection ON DELETE CASCADE,
     speaker_id text COLLATE "C" NOT NULL,
     number text COLLATE "C" NOT NULL,
+    folded text NOT NULL, -- the ID in lower case as Unicode has it, to be searched
     enrolled_at text NOT NULL,
     speech_s double precision,
     sha256 text NOT NULL,
