@@ -4,6 +4,7 @@ python -m benchmarks request                             one request, and many a
 python -m benchmarks request --json benchmarks/request.json
 python -m benchmarks request --speakers 1000 --requests 50 --baseline-requests 10
 python -m benchmarks embedding                           the network beside its peers
+python -m benchmarks search                              the nearest of a million speakers
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from benchmarks import embedding, request
 
 ROOT = Path(__file__).parent.parent
+SPEECH = ROOT.parent / "shared" / "speech"
 
 
 def main() -> int:
@@ -25,6 +27,12 @@ def main() -> int:
     arguments = _parser().parse_args()
     if arguments.command == "embedding":
         return embedding.run(arguments.speech, arguments.rounds, arguments.json)
+    if arguments.command == "search":
+        from benchmarks import search  # needs a database server, which the tests' tier has
+
+        return search.run(
+            arguments.speakers or list(search.SIZES), arguments.questions, arguments.write
+        )
     plan = request.QUICK if arguments.quick else request.Plan()
     chosen = {
         name: value
@@ -86,8 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     ).add_argument
     add("--json", type=Path, metavar="FILE", help="write the figures here")
     add("--rounds", type=_at_least(1), default=100, help="calls of each (default: %(default)s)")
-    speech = ROOT.parent / "shared" / "speech"
-    add("--speech", type=Path, default=speech, help="folder with the peers' teachers.py")
+    add("--speech", type=Path, default=SPEECH, help="folder with the peers' teachers.py")
+    add = commands.add_parser(
+        "search", help="searching in memory and in the database, up to a million speakers"
+    ).add_argument
+    add("--speakers", type=_at_least(2000), action="append", metavar="N", help="repeatable")
+    add("--questions", type=_at_least(10), default=100, help="(default: %(default)s)")
+    add("--write", action="store_true", help="put the figures into docs/scale.md")
     return parser
 
 

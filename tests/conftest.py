@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.postgres import new_database, running_postgres, server_folder
+from evaluation.postgres import new_database, running_postgres, server_folder
 from utils.audio import decode
 
 DATA = Path(__file__).parent.parent / "data"

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.postgres import new_database
+from evaluation.postgres import new_database
 from tests.test_gallery import MODEL, contents, rows
 from tests.test_gallery_profiles import IDS, LONG_ID, until
 from utils.errors import (

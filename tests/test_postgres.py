@@ -17,9 +17,9 @@ import psycopg
 import pytest
 import requests
 
+from evaluation.postgres import new_database, running_postgres, server_folder
 from evaluation.server import ServerProcess, running_server
 from tests.conftest import DATA
-from tests.postgres import new_database, running_postgres, server_folder
 from tests.test_gallery import MODEL, rows
 from utils.errors import NoSuchCollection, NotReady
 from utils.gallery import Profile, Take

@@ -14,6 +14,11 @@ UNIT_TOLERANCE = 1e-3
 # The mean of n unit vectors of no common direction is about n ** -0.5 long; below this the
 # direction is the rounding's.
 _SHORTEST_MEAN = 1e-5
+# Products of two unit vectors of 64 float32 numbers differ by 64 * 2**-24 at most, in whatever
+# order they are added up; twice that, and some more.
+_ROUGH = np.float32(1e-5)
+_MANY = 50_000  # rows; below it one exact pass is quick, whatever threads BLAS starts
+_BLOCK = 1024  # rows of which only the best is looked at to find the cut
 
 
 @dataclass(frozen=True)
@@ -95,16 +100,58 @@ def cosine_scores(
         >>> cosine_scores(np.array([1.0, 0.0]), np.array([[0.0, 1.0], [1.0, 0.0]]))
         array([0., 1.])
     """
-    if probe.ndim != 1 or centroids.ndim != 2 or centroids.shape[1] != len(probe):
-        raise ValueError(
-            f"a probe of shape {probe.shape} cannot be scored against centroids "
-            f"of shape {centroids.shape}"
-        )
-    check_unit_rows(probe[np.newaxis])
+    _check_probe(probe, centroids)
     if check_rows and len(centroids):
         check_unit_rows(centroids)
     scores: np.ndarray = np.clip(np.vecdot(centroids, probe), -1.0, 1.0)
     return scores
+
+
+def search(
+    probe: np.ndarray, centroids: np.ndarray, speaker_ids: Sequence[str], top: int
+) -> list[Candidate]:
+    """The best speakers of one probe, exactly, out of a few or a million.
+
+    Args:
+        probe: (d,) float32 of length 1.
+        centroids: float32 (n_speakers, d), rows of length 1, which is not looked at.
+        speaker_ids, top, and what is returned and raised: see `top_candidates`.
+    """
+    if len(centroids) > _MANY:
+        rows = nearest_rows(probe, centroids, top)
+        centroids, speaker_ids = centroids[rows], [speaker_ids[row] for row in rows.tolist()]
+    return top_candidates(cosine_scores(probe, centroids, check_rows=False), speaker_ids, top)
+
+
+def nearest_rows(probe: np.ndarray, centroids: np.ndarray, top: int) -> np.ndarray:
+    """The rows among which the best `top` certainly are, ties with the last one included.
+
+    A matrix product finds them, whose last bits depend on where a row stands: so everything
+    within its error of the cut is in, and whoever asks scores these few by `cosine_scores`. Half
+    as long as scoring every row exactly.
+
+    Args:
+        probe: (d,) float32 of length 1.
+        centroids: float32 (n, d), rows of length 1.
+        top: at least 1.
+
+    Returns:
+        Row numbers, ascending, at least min(top, n).
+
+    Raises:
+        ValueError: a shape does not fit, the probe is not of length 1, or `top` is below 1.
+    """
+    _check_probe(probe, centroids)
+    _check_top(top)
+    if len(centroids) < (top + 1) * _BLOCK:
+        return np.arange(len(centroids))
+    rough = centroids @ probe  # (n,)
+    starts = np.arange(0, len(rough), _BLOCK)
+    bests = np.maximum.reduceat(rough, starts)  # of each block
+    # the block of each of the best `top` bests has one row as good, so `top` rows reach the cut
+    cut = np.partition(bests, len(bests) - top)[len(bests) - top] - _ROUGH
+    near = starts[bests >= cut]
+    return np.concatenate([at + np.flatnonzero(rough[at : at + _BLOCK] >= cut) for at in near])
 
 
 def top_candidates(scores: np.ndarray, speaker_ids: Sequence[str], top: int) -> list[Candidate]:
@@ -125,8 +172,7 @@ def top_candidates(scores: np.ndarray, speaker_ids: Sequence[str], top: int) -> 
         >>> [c.speaker_id for c in top_candidates(np.array([0.5, 0.9, 0.5]), ["b", "c", "a"], 2)]
         ['c', 'a']
     """
-    if top < 1:
-        raise ValueError(f"top must be at least 1, got {top}")
+    _check_top(top)
     if len(scores) > top:
         cut = np.partition(scores, len(scores) - top)[len(scores) - top]
         rows = np.flatnonzero(scores >= cut)  # all that tie with the last one are in
@@ -134,3 +180,17 @@ def top_candidates(scores: np.ndarray, speaker_ids: Sequence[str], top: int) -> 
         rows = np.arange(len(scores))
     candidates = [Candidate(speaker_ids[row], float(scores[row])) for row in rows.tolist()]
     return sorted(candidates, key=lambda one: (-one.score, one.speaker_id))[:top]
+
+
+def _check_probe(probe: np.ndarray, centroids: np.ndarray) -> None:
+    if probe.ndim != 1 or centroids.ndim != 2 or centroids.shape[1] != len(probe):
+        raise ValueError(
+            f"a probe of shape {probe.shape} cannot be scored against centroids "
+            f"of shape {centroids.shape}"
+        )
+    check_unit_rows(probe[np.newaxis])
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise ValueError(f"top must be at least 1, got {top}")

