@@ -18,7 +18,7 @@ DATA = ROOT / "data"
 PICTURES = ROOT / "img"
 TALK_S = 5.0
 SPEAKER = "kim@example.org"
-N_PICTURES = 8
+N_PICTURES = 9
 
 
 def run() -> int:
@@ -36,6 +36,7 @@ def run() -> int:
         _stranger(folder, server, bar)
         _gallery(folder, server, bar)
         _phone(folder, server, bar)
+        _farewell(folder, server, bar)
     return 0
 
 
@@ -105,6 +106,20 @@ def _phone(folder: Path, server: ServerProcess, bar: tqdm[Never]) -> None:
         page.wait_for_selector("#wave-name:has-text('표시됨')")
         page.evaluate("document.querySelector('#outcome').scrollIntoView({block: 'center'})")
         _take(page, "phone", bar)
+
+
+def _farewell(folder: Path, server: ServerProcess, bar: tqdm[Never]) -> None:
+    with browsing(folder / "kim.wav") as context:
+        page = open_console(context, server.url)
+        page.on("dialog", lambda dialog: dialog.accept())
+        record(page, TALK_S)
+        page.fill("#speaker-id", SPEAKER)
+        page.click("#delete-id")
+        page.wait_for_selector("#enrolled:has-text('is deleted')")
+        page.click("#identify")
+        page.wait_for_selector("#outcome.unknown")
+        page.wait_for_selector("#wave-name:has-text('are speech')")
+        _take(page, "deleted", bar)
 
 
 def _take(page: Page, name: str, bar: tqdm[Never]) -> None:
