@@ -358,7 +358,7 @@ def _sweep_recovery(states: dict[str, State], change: Change) -> int:
             shutil.copytree(template, killed_once)
             if not fork_to_die(killed_once, first, change)():
                 break
-            for nth in range(1, 1000):
+            for nth in range(1 + first % 4, 1000, 4):  # other calls for each first kill
                 folder = home / f"gallery {first} {nth}"
                 shutil.copytree(killed_once, folder)
                 killed = fork_to_die(folder, nth, None)()
@@ -452,7 +452,7 @@ def test_a_kill_before_any_call_leaves_the_old_or_the_new(
 def test_a_recovery_may_be_killed_too(method: str, number: str) -> None:
     n_kills = run(sweep_recovery, STATES, (method, "hong", number, 99))
     assert isinstance(n_kills, int), n_kills
-    assert n_kills > 40
+    assert n_kills > 30
 
 
 # Power cuts: what must be on the disk before what
