@@ -87,7 +87,7 @@ def serve_with_gunicorn(settings: Settings) -> None:
                 "bind": f"{settings.host}:{settings.port}",
                 "worker_class": "gthread",
                 "workers": settings.processes,
-                "threads": settings.threads,
+                "threads": settings.request_threads,
                 "graceful_timeout": math.ceil(settings.stop_s),
                 # a worker that makes no sign for so long is replaced; decoding is bounded below it
                 "timeout": math.ceil(settings.max_decode_s + settings.stop_s),
@@ -112,7 +112,10 @@ def serve_with_waitress(settings: Settings) -> None:
     from web.application import create_app
 
     server = create_server(
-        create_app(settings), host=settings.host, port=settings.port, threads=settings.threads
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        threads=settings.request_threads,
     )
     for name in ("SIGTERM", "SIGINT"):
         signal.signal(getattr(signal, name), lambda *_: server.close())

@@ -16,6 +16,7 @@
                                    AnotherNetwork, CollectionExists
                               404  NotEnrolled, NoSuchRecording, NoSuchCollection
         NotReady              503
+          Overloaded          503
 
 `web` answers each with the status beside it. Every message is a sentence that says what was
 found and what to do.
@@ -249,3 +250,12 @@ class NotReady(SpeakerServerError):
     """The server misses something it needs: weights, or a gallery that it can open."""
 
     status = 503
+
+
+class Overloaded(NotReady):
+    """More recordings wait to be heard than the server has wait, or this one has waited long."""
+
+    wait_s = 1  # seconds until it is worth trying again
+
+    def __init__(self) -> None:
+        super().__init__("More recordings wait than can be heard soon; try again in a second.")

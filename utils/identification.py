@@ -8,10 +8,12 @@ enrolling anybody.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
 from utils import enrolment, questions
+from utils.admission import Admission, no_queue
 from utils.audio import AudioLimits, decode
 from utils.calibration import Calibration
 from utils.clock import Clock
@@ -20,7 +22,7 @@ from utils.embedding import Engine
 from utils.enrolment import Enrolled
 from utils.errors import AlreadyEnrolled, EmptyGallery, LikelyDuplicate
 from utils.gallery import Candidate, Gallery, Mode, Profile, Take
-from utils.hearing import Decode, Ear, Hearing, Source, sound_of
+from utils.hearing import Decode, Ear, Hearing, Source, Voice, sound_of
 from utils.judging import Judge, other_speaker
 from utils.quality import Quality, QualityRules
 from utils.questions import Asked, Comparison, Conversation, Identification, Verification
@@ -82,6 +84,8 @@ class Identifier:
     rules: QualityRules = field(default_factory=QualityRules)
     policy: Policy = field(default_factory=Policy)
     decode: Decode = decode
+    admission: Admission = field(default_factory=no_queue)
+    """Every method that hears takes a turn."""
     ear: Ear = field(init=False, repr=False)
     judge: Judge = field(init=False, repr=False)
 
@@ -101,25 +105,30 @@ class Identifier:
         self, asked: Asked, *, candidates: Sequence[str] | None = None, top_k: int = N_CANDIDATES
     ) -> Identification:
         """Who of the enrolled speakers it is, or of the `candidates`: `questions.identify`."""
-        return questions.identify(
-            self.ear, self.judge, self.gallery, asked, candidates=candidates, top_k=top_k
-        )
+        with self._turn_for(asked):
+            return questions.identify(
+                self.ear, self.judge, self.gallery, asked, candidates=candidates, top_k=top_k
+            )
 
     def verify(self, asked: Asked, speaker_id: str) -> Verification:
         """Whether it is this speaker: `questions.verify`."""
-        return questions.verify(self.ear, self.judge, self.gallery, asked, speaker_id)
+        with self._turn_for(asked):
+            return questions.verify(self.ear, self.judge, self.gallery, asked, speaker_id)
 
     def embed(self, source: Source) -> Hearing:
         """What is heard in a recording, to ask about it later: `Ear.listen`."""
-        return self.ear.listen(source, Clock())
+        with self.admission.turn():
+            return self.ear.listen(source, Clock())
 
     def compare(self, first: Source, second: Source) -> Comparison:
         """Whether two recordings are of one voice: `questions.compare`."""
-        return questions.compare(self.ear, self.judge, self.gallery, first, second)
+        with self.admission.turn():
+            return questions.compare(self.ear, self.judge, self.gallery, first, second)
 
     def segments(self, source: Source) -> Conversation:
         """Who spoke when in a recording of several voices: `questions.segments`."""
-        return questions.segments(self.ear, self.judge, self.gallery, source)
+        with self.admission.turn():
+            return questions.segments(self.ear, self.judge, self.gallery, source)
 
     def enrol(
         self,
@@ -129,17 +138,18 @@ class Identifier:
         profile: Profile | None = None,
     ) -> Enrolled:
         """Enrols recordings of one speaker together: `enrolment.enrol`."""
-        return enrolment.enrol(
-            self.ear,
-            self.judge,
-            self.gallery,
-            speaker_id,
-            sources,
-            mode,
-            most=self.policy.max_recordings,
-            refuse_duplicates=self.policy.refuse_duplicates,
-            profile=profile,
-        )
+        with self.admission.turn():
+            return enrolment.enrol(
+                self.ear,
+                self.judge,
+                self.gallery,
+                speaker_id,
+                sources,
+                mode,
+                most=self.policy.max_recordings,
+                refuse_duplicates=self.policy.refuse_duplicates,
+                profile=profile,
+            )
 
     def answer(
         self,
@@ -163,7 +173,18 @@ class Identifier:
             EmptyGallery: `register` is false and nobody is enrolled.
             LikelyDuplicate: the policy refuses a voice that is enrolled under another ID.
             NotEnrolled, AlreadyEnrolled, TooManyRecordings: the recording cannot be added.
+            Overloaded: too many wait to be heard.
         """
+        with self.admission.turn():
+            return self._answer(source, recording, re_register, register, add)
+
+    def _turn_for(self, asked: Asked) -> AbstractContextManager[None]:
+        """What was heard already takes none."""
+        return nullcontext() if isinstance(asked, Hearing | Voice) else self.admission.turn()
+
+    def _answer(
+        self, source: Source, recording: RecordingName, re_register: bool, register: bool, add: bool
+    ) -> Answer:
         clock = Clock()
         speaker_id = recording.speaker_id
         with clock.stage("gallery"):

@@ -100,14 +100,15 @@ class Live:
 
         Raises:
             BadAudio: it is the last answer, and no voice can be read out of the sound.
-            EmptyGallery, NotEnrolled, BadSpeakerId: as `Identifier.identify`.
+            EmptyGallery, NotEnrolled, BadSpeakerId, Overloaded: as `Identifier.identify`.
         """
         clock = Clock()
         try:
-            with clock.stage("decode"):
-                wave = self._ear.decode(self._recording(), self._ear.limits)
-            self.seconds = wave.size / 16_000
-            hearing = self._ear.hear(wave, clock)
+            with self._identifier.admission.turn():
+                with clock.stage("decode"):
+                    wave = self._ear.decode(self._recording(), self._ear.limits)
+                self.seconds = wave.size / 16_000
+                hearing = self._ear.hear(wave, clock)
         except (TooShort, NoSpeech) as error:
             if is_last:
                 raise

@@ -6,6 +6,7 @@ import logging
 
 from flask_openapi.openapi import OpenAPI
 
+from utils.admission import Admission
 from utils.audio import AudioLimits, decode
 from utils.audio.cage import MEMORY_MB, Cage
 from utils.calibration import load_calibration
@@ -94,6 +95,7 @@ def create_app(settings: Settings) -> OpenAPI:
     cage = _open_cage(settings, settings.decoders)
 
     place = find_place(settings.gallery)
+    admission = Admission(settings.threads, settings.max_waiting, settings.max_wait_s)
 
     def open_one(collection: str) -> Identifier:
         gallery = place.open_gallery(
@@ -111,6 +113,7 @@ def create_app(settings: Settings) -> OpenAPI:
             settings.quality_rules,
             settings.policy,
             decode if cage is None else cage.decode,
+            admission,
         )
 
     keys, collections = place.keys(), Collections(place, open_one)

@@ -10,7 +10,14 @@ from flask import Flask, Response, json
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from utils.errors import BadField, BadKey, SpeakerServerError, TooLarge, TooManyRequests
+from utils.errors import (
+    BadField,
+    BadKey,
+    Overloaded,
+    SpeakerServerError,
+    TooLarge,
+    TooManyRequests,
+)
 
 TYPE = "urn:speaker-identification:error:"
 MIMETYPE = "application/problem+json"
@@ -83,10 +90,10 @@ def answer_problems(app: Flask, max_mb: float) -> None:
 
     @app.errorhandler(SpeakerServerError)
     def _ours(error: SpeakerServerError) -> Response:
-        if error.status >= 500:
+        if error.status >= 500 and not isinstance(error, Overloaded):  # of which there are many
             _log.error("%s: %s", error.title, error)
         answer = problem(error.status, error.title, str(error))
-        if isinstance(error, TooManyRequests):
+        if isinstance(error, TooManyRequests | Overloaded):
             answer.headers["Retry-After"] = str(error.wait_s)
         if isinstance(error, BadKey):
             answer.headers["WWW-Authenticate"] = 'Bearer realm="speaker identification"'

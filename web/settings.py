@@ -18,6 +18,7 @@ from web.access import Rules
 from web.logs import LogFormat
 
 MEBI = 1 << 20
+SPARE_THREADS = 8  # for requests that hear nothing, and for saying no
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Settings:
     engine: EngineName = "auto"
     processes: int = 1
     threads: int = 4
+    max_waiting: int = 32
+    max_wait_s: float = 10.0
     engine_threads: int = 1
     max_mb: float = 50.0
     max_seconds: float = 600.0
@@ -54,7 +57,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         positive = ("processes", "threads", "engine_threads", "max_mb", "max_seconds",
-                    "max_decode_s", "max_recordings", "rate", "max_live", "stop_s")  # fmt: skip
+                    "max_decode_s", "max_recordings", "rate", "max_live", "stop_s",
+                    "max_wait_s")  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
@@ -63,11 +67,17 @@ class Settings:
                 "min_speech_s must be 0 or more and min_enrol_s no less, got "
                 f"{self.min_speech_s} and {self.min_enrol_s}"
             )
-        if self.decoders < 0:
-            raise ValueError(f"decoders must be 0 or more, got {self.decoders}")
+        for name in ("decoders", "max_waiting"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if not 0 <= self.port <= 65_535:
             raise ValueError(f"port must be 0 to 65535, got {self.port}")
         _ = self.quality_rules, self.policy  # they check what is theirs
+
+    @property
+    def request_threads(self) -> int:
+        """Of each process: for whoever is heard, waits, or speaks live, and some for the rest."""
+        return self.threads + self.max_waiting + self.max_live + SPARE_THREADS
 
     @property
     def audio_limits(self) -> AudioLimits:
@@ -152,7 +162,19 @@ def _parser() -> configargparse.ArgumentParser:
         "--threads",
         type=int,
         default=default.threads,
-        help="requests answered at once in each process",
+        help="recordings heard at once in each process; more wait",
+    )
+    add(
+        "--max-waiting",
+        type=int,
+        default=default.max_waiting,
+        help="recordings that wait in each process; beyond them the answer is 503",
+    )
+    add(
+        "--max-wait-s",
+        type=float,
+        default=default.max_wait_s,
+        help="longest that a recording waits, seconds; then the answer is 503",
     )
     add(
         "--engine-threads",

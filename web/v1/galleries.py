@@ -28,7 +28,7 @@ class GalleryOut(BaseModel):
 
     collection: str
     speakers: int = Field(description="who can be found")
-    files_skipped: int = Field(description="that take no part; `python -m evaluation gallery` names them")
+    files_skipped: int = Field(description="that take no part; `evaluation gallery` names them")
     model_id: str = Field(description="of the network whose embeddings are searched")
     calibration_id: str | None = Field(description="of what scores mean")
     keeps_recordings: bool = Field(description="whether the sound of enrolments is kept")

@@ -22,7 +22,7 @@ from flask_sock import Sock
 from pydantic import Field, ValidationError
 from simple_websocket import Server
 
-from utils.errors import BadField, NotReady, SpeakerServerError, TooSlow
+from utils.errors import BadField, NotReady, Overloaded, SpeakerServerError, TooSlow
 from utils.live import EVERY_S, MAX_SECONDS, RATES_HZ, Format, Live, Waiting
 from web.coarse import coarsen, is_exact
 from web.problems import bad_field, problem_body
@@ -63,6 +63,8 @@ def answer_live(app: Flask, most: int) -> None:
             return
         try:
             _Session(socket, _stopping()).run()
+        except Overloaded as error:
+            _refuse(socket, error, TRY_AGAIN_LATER)
         except SpeakerServerError as error:
             _refuse(socket, error, POLICY)
         finally:
@@ -140,7 +142,12 @@ class _Session:
         return message
 
     def _tell(self, listener: Live, *, is_last: bool) -> None:
-        found = listener.answer(is_last=is_last)
+        try:
+            found = listener.answer(is_last=is_last)
+        except Overloaded:
+            if is_last:
+                raise
+            return  # the next answer will have heard more
         if isinstance(found, Waiting):
             told: dict[str, Any] = {
                 "type": "waiting",
