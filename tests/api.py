@@ -31,7 +31,7 @@ def name(speaker: int) -> str:
 @contextlib.contextmanager
 def application(folder: Path, **settings: Any) -> Iterator[FlaskClient]:
     """A client of an application over an empty gallery, whose answers are held to their schemas."""
-    app = create_app(Settings(gallery=folder, **settings))
+    app = create_app(Settings(decoders=0, gallery=folder, **settings))
     app.validate_response = True
     yield app.test_client()
     app.extensions["galleries"].close()

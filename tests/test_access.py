@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def app(folder: Path) -> Flask:
-    return create_app(Settings(gallery=folder, rate=10_000))
+    return create_app(Settings(decoders=0, gallery=folder, rate=10_000))
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_who_may_only_identify_enrols_nobody(app: Flask, keys: dict[Role, str]) 
 
 @pytest.fixture
 def unlocked(tmp_path: Path) -> FlaskClient:
-    return create_app(Settings(gallery=tmp_path)).test_client()
+    return create_app(Settings(decoders=0, gallery=tmp_path)).test_client()
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_without_keys_only_programs_of_this_machine_are_answered(
 
 def test_losing_the_keys_opens_nothing(tmp_path: Path) -> None:
     text, _ = KeyFile(tmp_path).create("admin", "default")
-    client = create_app(Settings(gallery=tmp_path)).test_client()
+    client = create_app(Settings(decoders=0, gallery=tmp_path)).test_client()
     assert client.post("/Identification_Request", headers=bearer(text)).status_code == 400
     (tmp_path / "keys.json").unlink()
     assert client.post("/Identification_Request").status_code == 401
@@ -232,7 +232,7 @@ def test_a_server_with_keys_asks_for_them_over_a_socket(tmp_path: Path) -> None:
 def test_a_key_that_asks_too_often_waits(tmp_path: Path) -> None:
     store = KeyFile(tmp_path)
     (mine, _), (other, _) = store.create("admin", "default"), store.create("admin", "default")
-    client = create_app(Settings(gallery=tmp_path, rate=3)).test_client()
+    client = create_app(Settings(decoders=0, gallery=tmp_path, rate=3)).test_client()
     codes = [
         client.post("/Identification_Request", headers=bearer(mine)).status_code for _ in range(5)
     ]
@@ -245,7 +245,7 @@ def test_a_key_that_asks_too_often_waits(tmp_path: Path) -> None:
 
 def test_guessing_keys_is_slow(tmp_path: Path) -> None:
     text, _ = KeyFile(tmp_path).create("admin", "default")
-    client = create_app(Settings(gallery=tmp_path)).test_client()
+    client = create_app(Settings(decoders=0, gallery=tmp_path)).test_client()
     codes = [
         client.post("/Identification_Request", headers=bearer(f"sis_{n}")).status_code
         for n in range(access.FAILED_KEYS_A_MINUTE + 2)
@@ -258,7 +258,7 @@ def test_guessing_keys_is_slow(tmp_path: Path) -> None:
 
 def test_no_key_reaches_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     text, _ = KeyFile(tmp_path).create("admin", "default")
-    client = create_app(Settings(gallery=tmp_path)).test_client()
+    client = create_app(Settings(decoders=0, gallery=tmp_path)).test_client()
     with caplog.at_level(logging.DEBUG):
         client.post("/Identification_Request", headers=bearer(text))
         client.post("/Identification_Request", headers=bearer(text[:-1]))

@@ -28,7 +28,7 @@ def clip(speaker: int, number: int) -> Path:
 
 
 def client_over(folder: Path, **settings: Any) -> FlaskClient:
-    app = create_app(Settings(gallery=folder, **settings))
+    app = create_app(Settings(decoders=0, gallery=folder, **settings))
     app.validate_response = True  # answers are held to their schemas
     return app.test_client()
 

@@ -17,7 +17,7 @@ from web.settings import Settings
 
 
 def client_over(folder: Path) -> FlaskClient:
-    app = create_app(Settings(gallery=folder))
+    app = create_app(Settings(decoders=0, gallery=folder))
     app.validate_response = True
     return app.test_client()
 

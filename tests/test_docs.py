@@ -60,7 +60,7 @@ def table_rows(text: str) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def routes(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Method and path of every route but those of files that only pages ask for."""
-    app = create_app(Settings(gallery=tmp_path_factory.mktemp("gallery")))
+    app = create_app(Settings(decoders=0, gallery=tmp_path_factory.mktemp("gallery")))
     return {
         f"{method} {PLACE.sub(r'{', rule.rule).replace('>', '}')}"
         for rule in app.url_map.iter_rules()

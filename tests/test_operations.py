@@ -76,7 +76,7 @@ def test_every_process_counts_and_whichever_is_asked_adds_up(
 
 
 def test_the_docs_name_every_metric(tmp_path: Path) -> None:
-    client = create_app(Settings(gallery=tmp_path)).test_client()
+    client = create_app(Settings(decoders=0, gallery=tmp_path)).test_client()
     told = client.get("/metrics").get_data(as_text=True)
     names = set(re.findall(r"^# TYPE (speaker_\w+)(?<!_created) ", told, re.MULTILINE))
     text = (DATA.parent / "docs" / "operating.md").read_text(encoding="utf-8")
@@ -134,7 +134,7 @@ def test_nobody_is_named_in_the_log(server: ServerProcess) -> None:
 def test_a_fault_is_logged_whole_but_for_its_words(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    app = create_app(Settings(gallery=tmp_path))
+    app = create_app(Settings(decoders=0, gallery=tmp_path))
     app.add_url_rule("/readyz/fault", view_func=lambda: {}[NAME])
     from web import access
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 from flask_openapi.openapi import OpenAPI
 
@@ -52,7 +53,7 @@ def check(settings: Settings) -> None:
     with find_place(settings.gallery) as place:
         place.open_gallery(DEFAULT, model_id).close()
         _check_reach(settings, place)
-    if cage := _open_cage(settings, min(settings.decoders, 1)):
+    if settings.decoders != "auto" and (cage := _open_cage(settings)):
         cage.close()
 
 
@@ -72,12 +73,19 @@ def _check_reach(settings: Settings, place: Place) -> None:
         )
 
 
-def _open_cage(settings: Settings, processes: int) -> Cage | None:
+def _open_cage(settings: Settings) -> Cage | None:
     """Starts decoding processes, if any are wanted; longer recordings take more memory."""
-    if not processes:
+    if not settings.decoders:
         return None
     longer = max(1.0, settings.max_seconds / AudioLimits.max_seconds)
-    return Cage(processes, round(MEMORY_MB * longer))
+    memory_mb = round(MEMORY_MB * longer)
+    if settings.decoders != "auto":
+        return Cage(settings.decoders, memory_mb)
+    try:
+        return Cage(min(settings.threads, os.cpu_count() or 1), memory_mb)
+    except NotReady as error:
+        log.warning("recordings are decoded in the server's own process: %s", error)
+        return None
 
 
 def create_app(settings: Settings) -> OpenAPI:
@@ -92,7 +100,7 @@ def create_app(settings: Settings) -> OpenAPI:
     engine = load_engine(settings.engine, threads=settings.engine_threads)
     calibration = load_calibration(BEST_MODEL, engine.model_id, settings.calibration)
     detector = SpeechDetector()
-    cage = _open_cage(settings, settings.decoders)
+    cage = _open_cage(settings)
 
     place = find_place(settings.gallery)
     admission = Admission(settings.threads, settings.max_waiting, settings.max_wait_s)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import configargparse
 
@@ -38,7 +39,7 @@ class Settings:
     max_mb: float = 50.0
     max_seconds: float = 600.0
     max_decode_s: float = 20.0
-    decoders: int = 0
+    decoders: int | Literal["auto"] = "auto"
     min_speech_s: float = 1.0
     min_enrol_s: float = 3.0
     max_clipped_share: float = 0.25
@@ -68,8 +69,9 @@ class Settings:
                 f"{self.min_speech_s} and {self.min_enrol_s}"
             )
         for name in ("decoders", "max_waiting"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+            number = getattr(self, name)
+            if number != "auto" and number < 0:
+                raise ValueError(f"{name} must be 0 or more, got {number}")
         if not 0 <= self.port <= 65_535:
             raise ValueError(f"port must be 0 to 65535, got {self.port}")
         _ = self.quality_rules, self.policy  # they check what is theirs
@@ -120,6 +122,10 @@ def read_settings(
     except ValueError as error:
         parser.error(str(error))  # exits
         raise
+
+
+def _number_or_auto(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def _parser() -> configargparse.ArgumentParser:
@@ -197,10 +203,10 @@ def _parser() -> configargparse.ArgumentParser:
     )
     add(
         "--decoders",
-        type=int,
+        type=_number_or_auto,
         default=default.decoders,
-        help="processes that decode, and may do nothing else, of each server process; 0 decodes in "
-        "the server's own (Linux)",
+        help="processes that decode, and may do nothing else, of each server process; auto takes "
+        "one a core where that is possible (Linux on x86-64), 0 decodes in the server's own",
     )
     add(
         "--min-speech-s",
