@@ -11,7 +11,9 @@ import signal
 import sys
 
 # A command is the module of its name: add_arguments(parser), and run(arguments) -> exit status.
-COMMANDS: dict[str, str] = {}
+COMMANDS = {
+    "media": "hostile recordings",
+}
 
 
 def main() -> int:

@@ -351,3 +351,13 @@ def test_a_missing_or_altered_detector_is_not_loaded(tmp_path: Path) -> None:
         file.write(b"\0")
     with pytest.raises(NotReady, match="has SHA-256"):
         SpeechDetector(tmp_path)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 511, 512, 513, 1024, 2000, 2560, 3000])
+@pytest.mark.parametrize("heard", [False, True])
+def test_the_shortest_sound_is_measured(samples: int, heard: bool) -> None:
+    wave = np.full(samples, 0.1, np.float32)
+    quality = measure(wave, np.full(-(-samples // 512), heard))
+    assert quality.snr_db is None
+    with pytest.raises((TooShort, NoSpeech)):
+        require(quality, QualityRules(), enrolling=False)

@@ -168,7 +168,8 @@ def snr_db(wave: Array, mask: Mask) -> float | None:
         -10 to 60; None with less than 0.2 s of noise, or without speech.
     """
     powers = _powers(np.pad(wave, (0, -wave.size % CHUNK)), CHUNK)
-    near = np.convolve(mask, np.ones(2 * GUARD_CHUNKS + 1), "same") > 0.0
+    spread = np.convolve(mask, np.ones(2 * GUARD_CHUNKS + 1))  # "same" is longer than a short mask
+    near = spread[GUARD_CHUNKS : GUARD_CHUNKS + mask.size] > 0.0
     noise = powers[~near]
     if not mask.any() or noise.size * CHUNK < MIN_NOISE_S * SAMPLE_RATE:
         return None
