@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -17,14 +18,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from werkzeug.test import TestResponse
 
 from evaluation.server import running_server
 from tests import media
 from tests.conftest import DATA
 from utils.audio import AudioLimits, decode
 from utils.audio.cage import Cage
+from utils.collections import DEFAULT
 from utils.errors import NotDecodable, NotReady, RecordingNotFound, SpeakerServerError, TooSlow
-from web.application import check
+from utils.live import Live
+from web.application import check, create_app
 from web.settings import Settings
 
 if sys.platform != "linux":
@@ -167,6 +171,65 @@ def test_a_server_that_cannot_decode_apart_does_not_start(
     with pytest.raises(NotReady, match="--decoders 0"):
         check(Settings(gallery=tmp_path, decoders=2))
     check(Settings(gallery=tmp_path, decoders=0))
+
+
+def test_auto_does_without_where_it_must_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(gallery=tmp_path)
+    assert settings.decoders == "auto"
+    check(settings)
+    assert "own process" not in caplog.text
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert create_app(settings).extensions["decoders"] is None
+    assert caplog.text.count("decoded in the server's own process") == 1
+    monkeypatch.setattr(sys, "platform", "darwin")
+    caplog.clear()
+    check(settings)
+    assert create_app(settings).extensions["decoders"] is None
+    assert caplog.text.count("decoded in the server's own process: a cage needs Linux") == 1
+
+
+def test_every_way_decodes_in_the_cage(
+    tmp_path: Path, clip: Path, voice: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no decoding process can be had any more, nothing is decoded in the server instead."""
+    app = create_app(Settings(gallery=tmp_path))
+    client, galleries = app.test_client(), app.extensions["galleries"]
+    named = {"name": clip.name, "path_dir": str(DATA)}
+    assert client.post("/Identification_Request", data=named).status_code == 200
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    for pid in children():
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
+            time.sleep(0.01)
+    recording = media.wav((voice[:48_000, None] * 32_767).astype(np.int16), 16_000)
+
+    def ask(path: str, *files: str, **fields: str) -> TestResponse:
+        sent = {field: (io.BytesIO(recording), "a.wav") for field in files or ("audio",)}
+        return client.post(path, data={**sent, **fields})
+
+    speaker = "ast1@example.org"
+    replies = [
+        client.post("/Identification_Request", data=named),
+        ask("/Identification_Request", "file", name="new-0.wav"),
+        ask("/v1/identify"),
+        ask("/v1/verify", speaker_id=speaker),
+        ask("/v1/compare", "first", "second"),
+        ask("/v1/embed"),
+        ask("/v1/segments"),
+        ask("/v1/speakers", speaker_id="new"),
+        ask(f"/v1/speakers/{speaker}/recordings"),
+    ]
+    assert [reply.status_code for reply in replies] == [503] * len(replies)
+    with ask("/v1/identify/batch") as batch:
+        assert json.loads(batch.text)["status"] == 503
+    live = Live(galleries[DEFAULT], "pcm_s16le")
+    live.add(bytes(64_000))
+    with pytest.raises(NotReady):
+        live.answer()
+    app.extensions["decoders"].close()
+    galleries.close()
 
 
 def test_the_server_answers_as_without_a_cage(tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
+from concurrent.futures import ThreadPoolExecutor
 
 from flask_openapi.openapi import OpenAPI
 
 from utils.admission import Admission
 from utils.audio import AudioLimits, decode
-from utils.audio.cage import MEMORY_MB, Cage
+from utils.audio.cage import MEMORY_MB, Cage, lacking
 from utils.calibration import load_calibration
 from utils.collections import DEFAULT, Collections
 from utils.embedding import BEST_MODEL, ModelFiles, load_engine
@@ -53,8 +53,7 @@ def check(settings: Settings) -> None:
     with find_place(settings.gallery) as place:
         place.open_gallery(DEFAULT, model_id).close()
         _check_reach(settings, place)
-    if settings.decoders != "auto" and (cage := _open_cage(settings)):
-        cage.close()
+    _check_cage(settings)
 
 
 def _check_reach(settings: Settings, place: Place) -> None:
@@ -73,19 +72,34 @@ def _check_reach(settings: Settings, place: Place) -> None:
         )
 
 
+def _check_cage(settings: Settings) -> None:
+    """Whoever asked for decoding processes gets them, or is told; `auto` may do without."""
+    if settings.decoders == "auto":
+        if missing := lacking():
+            log.warning(
+                "recordings are decoded in the server's own process: a cage needs %s", missing
+            )
+    elif settings.decoders:
+        _start_cage(settings, 1).close()
+
+
 def _open_cage(settings: Settings) -> Cage | None:
-    """Starts decoding processes, if any are wanted; longer recordings take more memory."""
-    if not settings.decoders:
-        return None
+    """Starts the decoding processes, if any are wanted and, with `auto`, can be had."""
+    if settings.decoders == "auto":
+        if lacking():
+            return None  # `_check_cage` has said so
+        try:
+            return _start_cage(settings, settings.decoders_wanted)
+        except NotReady as error:
+            log.warning("recordings are decoded in the server's own process: %s", error)
+            return None
+    return _start_cage(settings, settings.decoders) if settings.decoders else None
+
+
+def _start_cage(settings: Settings, processes: int) -> Cage:
+    """Longer recordings take more memory."""
     longer = max(1.0, settings.max_seconds / AudioLimits.max_seconds)
-    memory_mb = round(MEMORY_MB * longer)
-    if settings.decoders != "auto":
-        return Cage(settings.decoders, memory_mb)
-    try:
-        return Cage(min(settings.threads, os.cpu_count() or 1), memory_mb)
-    except NotReady as error:
-        log.warning("recordings are decoded in the server's own process: %s", error)
-        return None
+    return Cage(processes, round(MEMORY_MB * longer))
 
 
 def create_app(settings: Settings) -> OpenAPI:
@@ -97,10 +111,12 @@ def create_app(settings: Settings) -> OpenAPI:
         NotReady: the network's files or the gallery cannot be opened, or decoding processes that
             are wanted do not start.
     """
-    engine = load_engine(settings.engine, threads=settings.engine_threads)
-    calibration = load_calibration(BEST_MODEL, engine.model_id, settings.calibration)
-    detector = SpeechDetector()
-    cage = _open_cage(settings)
+    with ThreadPoolExecutor(1) as beside:
+        opening = beside.submit(_open_cage, settings)  # its processes start while this one loads
+        engine = load_engine(settings.engine, threads=settings.engine_threads)
+        calibration = load_calibration(BEST_MODEL, engine.model_id, settings.calibration)
+        detector = SpeechDetector()
+        cage = opening.result()
 
     place = find_place(settings.gallery)
     admission = Admission(settings.threads, settings.max_waiting, settings.max_wait_s)

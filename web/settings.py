@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from web.access import Rules
 from web.logs import LogFormat
 
 MEBI = 1 << 20
+Auto = Literal["auto"]
 SPARE_THREADS = 8  # for requests that hear nothing, and for saying no
 
 
@@ -39,7 +41,7 @@ class Settings:
     max_mb: float = 50.0
     max_seconds: float = 600.0
     max_decode_s: float = 20.0
-    decoders: int | Literal["auto"] = "auto"
+    decoders: int | Auto = "auto"
     min_speech_s: float = 1.0
     min_enrol_s: float = 3.0
     max_clipped_share: float = 0.25
@@ -69,9 +71,9 @@ class Settings:
                 f"{self.min_speech_s} and {self.min_enrol_s}"
             )
         for name in ("decoders", "max_waiting"):
-            number = getattr(self, name)
-            if number != "auto" and number < 0:
-                raise ValueError(f"{name} must be 0 or more, got {number}")
+            value = getattr(self, name)
+            if value != "auto" and value < 0:
+                raise ValueError(f"{name} must be 0 or more, got {value}")
         if not 0 <= self.port <= 65_535:
             raise ValueError(f"port must be 0 to 65535, got {self.port}")
         _ = self.quality_rules, self.policy  # they check what is theirs
@@ -80,6 +82,13 @@ class Settings:
     def request_threads(self) -> int:
         """Of each process: for whoever is heard, waits, or speaks live, and some for the rest."""
         return self.threads + self.max_waiting + self.max_live + SPARE_THREADS
+
+    @property
+    def decoders_wanted(self) -> int:
+        """Of each process; `auto` takes those that can be at work at once."""
+        if self.decoders != "auto":
+            return self.decoders
+        return min(self.threads, math.ceil((os.cpu_count() or 1) / self.processes))
 
     @property
     def audio_limits(self) -> AudioLimits:
@@ -124,8 +133,11 @@ def read_settings(
         raise
 
 
-def _number_or_auto(text: str) -> int | str:
-    return text if text == "auto" else int(text)
+def _auto_or_number(text: str) -> int | Auto:
+    return "auto" if text == "auto" else int(text)
+
+
+_auto_or_number.__name__ = "auto or number"  # as argparse calls it where a value has no meaning
 
 
 def _parser() -> configargparse.ArgumentParser:
@@ -203,10 +215,10 @@ def _parser() -> configargparse.ArgumentParser:
     )
     add(
         "--decoders",
-        type=_number_or_auto,
+        type=_auto_or_number,
         default=default.decoders,
         help="processes that decode, and may do nothing else, of each server process; auto takes "
-        "one a core where that is possible (Linux on x86-64), 0 decodes in the server's own",
+        "as many as it has cores where the system can do it (Linux), 0 decodes in the server's own",
     )
     add(
         "--min-speech-s",

@@ -54,6 +54,17 @@ COPIED = 1 << 20  # bytes of an upload at once
 ERRORS = {each.__name__: each for each in (NoAudioTrack, NotDecodable, TooLarge, TooLong, TooSlow)}
 
 
+def lacking() -> str | None:
+    """What this machine lacks for a cage; None where it seems to have everything."""
+    if sys.platform != "linux":
+        return "Linux"
+    try:
+        import pyseccomp  # noqa: F401 (looks for the library when it is imported)
+    except (ImportError, OSError, RuntimeError):
+        return "Python's pyseccomp and libseccomp (Debian: libseccomp2)"
+    return None
+
+
 class Cage:
     """So many decoding processes; safe to share between the threads of one process."""
 
