@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import tempfile
 import time
 from collections import Counter
@@ -41,6 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--files", type=int, default=20_000, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="send this file alone")
+    parser.add_argument(
+        "--cage", action="store_true", help="measure the cage's cost anew, and keep what else was"
+    )
     parser.add_argument("--write", action="store_true", help="put the figures into the docs")
 
 
@@ -49,7 +53,11 @@ def run(arguments: argparse.Namespace) -> int:
     numbers: Iterable[int] = range(arguments.files)
     if arguments.only is not None:
         numbers = [arguments.only]
-    document = try_files(arguments.seed, list(numbers), keep=arguments.only is not None)
+    if arguments.cage:
+        measured = json.loads(JSON.read_text(encoding="utf-8"))
+        document = {**measured, "cage": _cost_of_the_cage()}
+    else:
+        document = try_files(arguments.seed, list(numbers), keep=arguments.only is not None)
     print(table(document))
     for finding in document["findings"]:
         print("HARM:", finding)

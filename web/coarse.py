@@ -1,8 +1,9 @@
-"""Scores as ordinary keys see them: in steps.
+"""Scores as ordinary keys see them: in steps, and not below what would be somebody.
 
-Who may ask again and again, and sees every thousandth of a score, can climb: change a recording a
-little, keep what raised the score, and arrive at a voice that passes for somebody (hill climbing;
-Adler 2003 rebuilt faces so). In coarse steps small changes show nothing. Admin keys see all.
+Who may ask again and again, and sees every score, learns a voice: each score is an equation for
+the 64 numbers that are enrolled, and the network that makes the other side of it is open. In steps
+alone, a hundred questions are enough; so what is far from everybody is shown as no more than that
+(`python -m reliability climb` has the figures). Admin keys see all.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ STEPS: Mapping[str, float] = {
     "margin": 1.0,
     "more_speech_s": 1.0,  # it follows from the score
 }
+FLOORS: Mapping[str, float] = {"score": 0.5, "probability": 0.5, "llr": 0.0, "margin": 0.0}
 CHANCE = "stranger_chance"  # in powers of ten
+LIKELY = 0.03  # a chance above it is shown as 1
 
 
 def coarsen(value: Any) -> Any:
@@ -29,6 +32,8 @@ def coarsen(value: Any) -> Any:
     Example:
         >>> coarsen({"candidates": [{"speaker_id": "kim", "score": 0.8137}], "seconds": 6.14})
         {'candidates': [{'speaker_id': 'kim', 'score': 0.8}], 'seconds': 6.14}
+        >>> coarsen({"score": 0.31, "probability": 0.02})
+        {'score': 0.5, 'probability': 0.5}
         >>> coarsen({"stranger_chance": 0.000248, "llr": 8.901, "margin": None})
         {'stranger_chance': 0.0001, 'llr': 9.0, 'margin': None}
     """
@@ -60,7 +65,10 @@ def is_exact() -> bool:
 def _in_steps(name: str, value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if name in STEPS:
-            return round(round(value / STEPS[name]) * STEPS[name], 2)
+            in_steps = round(round(value / STEPS[name]) * STEPS[name], 2)
+            return max(in_steps, FLOORS.get(name, in_steps))
+        if name == CHANCE and value > LIKELY:
+            return 1.0
         if name == CHANCE:
             return 0.0 if value <= 0 else float(f"1e{round(math.log10(value))}")
     return coarsen(value)

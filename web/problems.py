@@ -119,5 +119,7 @@ def answer_problems(app: Flask, max_mb: float) -> None:
 
     @app.errorhandler(Exception)
     def _bug(error: Exception) -> Response:
+        if type(error).__module__ == "gunicorn.http.errors":  # found while the body is read
+            return problem(400, "Bad Request", "The body is not sent as HTTP has it; send it anew.")
         _log.error("A request failed by a fault of the server.", exc_info=error)
         return problem(*INTERNAL)

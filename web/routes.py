@@ -18,7 +18,7 @@ from web.access import may
 from web.answers import LIVENESS, candidates_json, quality_json, verdict_json
 from web.decided import note
 from web.schemas import SEED_BODY, AnswerOut, HealthOut, IdentificationFields, ReadyOut, read_fields
-from web.uploads import find_recording
+from web.uploads import open_recording
 from web.v1.common import current_identifier, make_blueprint
 
 ANSWER_CODE = "100001"
@@ -34,23 +34,24 @@ def make_routes(upload_roots: Sequence[Path]) -> APIBlueprint:
         fields, upload = read_fields(request)
         name = _recording_name(fields, upload)
         recording = parse_recording_name(name)
-        if upload is not None:
-            source: Any = upload.stream
-        elif fields.path_dir:
-            source = find_recording(fields.path_dir, name, upload_roots)
-        else:
-            raise BadField("path_dir is missing; say in which folder the recording lies, or send "
-                           "the recording itself as `file`.")  # fmt: skip
         enrols = may("enrol")  # with another key one may only ask
         if not enrols and (fields.re_register or fields.add):
             raise NotAllowed("This key may only identify; leave re_register and add out.")
-        answer = current_identifier().answer(
-            source,
-            recording,
-            re_register=fields.re_register,
-            register=fields.register_ and enrols,
-            add=fields.add,
-        )
+        if upload is not None:
+            source: Any = upload.stream
+        elif fields.path_dir:
+            source = open_recording(fields.path_dir, name, upload_roots)
+        else:
+            raise BadField("path_dir is missing; say in which folder the recording lies, or send "
+                           "the recording itself as `file`.")  # fmt: skip
+        with source:
+            answer = current_identifier().answer(
+                source,
+                recording,
+                re_register=fields.re_register,
+                register=fields.register_ and enrols,
+                add=fields.add,
+            )
         _note(answer)
         return answer_json(answer)
 

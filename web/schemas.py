@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from werkzeug.datastructures import FileStorage
 
 from utils.errors import BadField
-from web.v1.bodies import BINARY
+from web.v1.bodies import BINARY, json_of_request
 from web.v1.schemas import CandidateOut, QualityOut, VerdictOut
 
 
@@ -92,7 +92,7 @@ def read_fields(request: Request) -> tuple[IdentificationFields, FileStorage | N
         BadField: the body is neither, or a field's value has no meaning.
     """
     if request.is_json:
-        raw = request.get_json(silent=True)
+        raw = json_of_request()
         if not isinstance(raw, dict):
             raise BadField('The body is not a JSON object; send {"name": ..., "path_dir": ...}.')
     elif request.mimetype in {"application/x-www-form-urlencoded", "multipart/form-data"}:

@@ -54,6 +54,14 @@ def described(model: type[Body]) -> dict[str, Any]:
     }
 
 
+def json_of_request() -> Any:
+    """What the body says; None where it is no JSON, or nested deeper than anybody means."""
+    try:
+        return request.get_json(silent=True)
+    except RecursionError:
+        return None
+
+
 def read_body(model: type[M]) -> M:
     """Reads this request's body.
 
@@ -61,7 +69,7 @@ def read_body(model: type[M]) -> M:
         BadField: it is neither a form nor a JSON object, or a field is missing or has no meaning.
     """
     if request.is_json:
-        raw = request.get_json(silent=True)
+        raw = json_of_request()
         if not isinstance(raw, dict):
             raise BadField("The body is not a JSON object; send one with the fields of this route.")
     elif request.mimetype in FORMS:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import Annotated, Any
 
+from flask import g
 from flask_openapi.blueprint import APIBlueprint
 from pydantic import ConfigDict, Field, model_validator
 
-from utils.errors import BadField
+from utils.errors import BadField, NotAllowed
 from utils.hearing import voice_of
 from utils.identification import Identifier
 from utils.questions import Asked, Comparison, Identification, Verification
@@ -55,10 +56,14 @@ class Voiced(Body):
 
         Raises:
             BadField: the embedding is none, or of another network.
+            NotAllowed: an ordinary key sends an embedding: whoever may move 64 numbers freely
+                climbs to somebody's voice in a hundred questions (`reliability/climb.py`).
         """
         if self.embedding is None:
             source: Asked = self.audio
             return source
+        if g.get("role", "admin") != "admin":
+            raise NotAllowed("An embedding takes an admin key; send the recording.")
         ours = identifier.engine.model_id
         if self.model_id not in {None, ours}:
             raise BadField(
