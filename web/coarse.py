@@ -1,8 +1,8 @@
 """Scores as ordinary keys see them: in steps, and not below what would be somebody.
 
 Who may ask again and again, and sees every score, learns a voice: each score is an equation for
-the 64 numbers that are enrolled, and the network that makes the other side of it is open. In steps
-alone, a hundred questions are enough; so what is far from everybody is shown as no more than that
+the 64 numbers that are enrolled, and the network that makes the other side of it is open. With
+exact ones 64 questions are enough; so what is far from everybody is shown as no more than that
 (`python -m reliability climb` has the figures). Admin keys see all.
 """
 

@@ -57,7 +57,7 @@ class Voiced(Body):
         Raises:
             BadField: the embedding is none, or of another network.
             NotAllowed: an ordinary key sends an embedding: whoever may move 64 numbers freely
-                climbs to somebody's voice in a hundred questions (`reliability/climb.py`).
+                climbs to somebody's voice in some hundred exact scores (`reliability/climb.py`).
         """
         if self.embedding is None:
             source: Asked = self.audio
