@@ -72,9 +72,9 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def running_server(gallery: Path, *flags: str) -> Iterator[ServerProcess]:
+def running_server(gallery: Path, *flags: str, log: Path | None = None) -> Iterator[ServerProcess]:
     """A server that is ready, stopped at the end."""
-    server = ServerProcess(gallery, flags)
+    server = ServerProcess(gallery, flags, log)
     server.wait_until_ready()
     try:
         yield server

@@ -12,6 +12,8 @@ import sys
 
 # A command is the module of its name: add_arguments(parser), and run(arguments) -> exit status.
 COMMANDS = {
+    "load": "half an hour of traffic, then far too much of it",
+    "faults": "killed processes, full disks, a clock that jumps",
     "requests": "paths, links, archives, broken HTTP, guessed keys",
     "climb": "a thief who asks again and again",
     "media": "hostile recordings",

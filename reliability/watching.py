@@ -28,6 +28,11 @@ class Watch:
         """The server processes that answer."""
         return {pid for pid in _children(self._pid) if not _is_decoder(pid)}
 
+    @property
+    def decoders(self) -> list[int]:
+        """The decoding processes."""
+        return [pid for pid in _below(self._pid) if _is_decoder(pid)]
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -49,8 +54,7 @@ class Watch:
     def _note(self) -> None:
         self.last = _memory(self._pid)
         self.peak = {kind: max(self.peak[kind], mb) for kind, mb in self.last.items()}
-        decoders = [_resident(pid) for pid in _below(self._pid) if _is_decoder(pid)]
-        self.largest_decoder = max([self.largest_decoder, *decoders])
+        self.largest_decoder = max([self.largest_decoder, *map(_resident, self.decoders)])
 
 
 def _memory(pid: int) -> dict[str, float]:

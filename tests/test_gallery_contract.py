@@ -254,6 +254,20 @@ def test_whose_consent_has_ended_answers_no_more(open_gallery: Open, gallery: Ga
     assert "hong" in gallery
 
 
+def test_a_clock_that_was_wrong_for_a_while_costs_nobody_the_voice(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.register("hong", "0", rows(1), 4.0)
+    gallery.set_profile("hong", Profile(consent=until(3600)))
+    gallery.register("kim", "0", rows(2), 4.0)
+    with monkeypatch.context() as wrong:
+        wrong.setattr("utils.gallery.snapshot._now", lambda: time.time() + 7200)
+        assert gallery.speaker_ids() == ["kim"]
+    assert gallery.speaker_ids() == ["hong", "kim"]
+    gallery.delete("kim")
+    assert gallery.speaker_ids() == ["hong"]
+
+
 def test_nobody_is_renamed_to_somebody_else(gallery: Gallery) -> None:
     gallery.register("hong", "0", rows(1), 4.0)
     gallery.register("kim", "0", rows(2), 4.0)

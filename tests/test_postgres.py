@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +14,7 @@ import psycopg
 import pytest
 import requests
 
-from evaluation.postgres import new_database, running_postgres, server_folder
+from evaluation.postgres import kill_postgres, new_database, running_postgres, server_folder
 from evaluation.server import ServerProcess, running_server
 from tests.conftest import DATA
 from tests.test_gallery import MODEL, rows
@@ -85,15 +82,6 @@ def test_a_key_that_a_command_makes_lets_in_at_every_server(database: str, tmp_p
         assert requests.get(url, headers=bearer, timeout=10).status_code == 401
 
 
-def kill(server: Any) -> None:
-    """Ends the database and all its processes at once, as a power cut would."""
-    process = server.get_postmaster_info().process
-    for each in [*process.children(recursive=True), process]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(each.pid, signal.SIGKILL)
-    process.wait(10)
-
-
 def test_nothing_answered_is_lost_when_the_database_is_killed(tmp_path: Path) -> None:
     folder = server_folder()
     with running_postgres(folder) as postgres, ExitStack() as stack:
@@ -101,7 +89,7 @@ def test_nothing_answered_is_lost_when_the_database_is_killed(tmp_path: Path) ->
         server = stack.enter_context(running_server(tmp_path, "--gallery", database))
         for speaker in (1, 2):
             assert post(server.url, speaker, 0).ok
-        kill(postgres)
+        kill_postgres(postgres)
         refused = post(server.url, 3, 0)
         assert refused.status_code == 503
         assert refused.headers["Content-Type"] == "application/problem+json"

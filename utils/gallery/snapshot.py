@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -144,6 +145,8 @@ class View(Generic[S]):
             sqlite3.Error: the index cannot be read.
         """
         with self._asking():
+            if self._consents.is_before_the_last_end():  # the clock was wrong, then or now
+                self._change = self._data_version = -1
             data_version = self._index.data_version()
             if data_version != self._data_version:
                 self._apply(self._index.changes(self._change, self._model_id))
@@ -205,6 +208,7 @@ class _Consents:
     def __init__(self) -> None:
         self._until: dict[str, float] = {}  # seconds of the epoch
         self._next: list[tuple[float, str]] = []  # a heap; what `_until` does not say is over
+        self._last_end = -math.inf  # of those that have ended
 
     def put(self, speaker_id: str, until: str | None) -> None:
         if until is None:
@@ -214,11 +218,20 @@ class _Consents:
         self._until[speaker_id] = end
         heapq.heappush(self._next, (end, speaker_id))
 
+    def is_before_the_last_end(self) -> bool:
+        """Whether somebody whose consent was seen to end would still answer."""
+        return _now() < self._last_end
+
     def ended(self) -> set[str]:
         """Those whose consent has ended since this was asked last."""
         ended: set[str] = set()
-        while self._next and self._next[0][0] <= datetime.now(UTC).timestamp():
+        while self._next and self._next[0][0] <= _now():
             end, speaker_id = heapq.heappop(self._next)
             if self._until.get(speaker_id) == end:
                 ended.add(speaker_id)
+                self._last_end = max(self._last_end, end)
         return ended
+
+
+def _now() -> float:
+    return datetime.now(UTC).timestamp()
