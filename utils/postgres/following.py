@@ -32,7 +32,7 @@ class Follower:
         """Starts to listen.
 
         Args:
-            learn: called after every change of the collection.
+            learn: called after every change of the collection, and whenever listening begins.
         """
         self._database = database
         self._payload = str(collection_id)
@@ -62,6 +62,7 @@ class Follower:
     def _listen(self) -> None:
         with closing(self._database.connect()) as connection:
             connection.execute(f"LISTEN {CHANNEL}")
+            self._learn()  # of what happened before anybody listened
             while not self._stopped.is_set():
                 select([connection.fileno(), self._bed.fileno()], [], [])
                 told = [one.payload for one in connection.notifies(timeout=0)]
