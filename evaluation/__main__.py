@@ -22,6 +22,7 @@ from pathlib import Path
 from evaluation.codecs import CODECS
 from evaluation.conditions import CONDITIONS, REPORTED, Condition
 from evaluation.systems import SYSTEMS
+from utils.sealing import add_key_option
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,7 +53,9 @@ def main() -> int:
     if arguments.command == "gallery":
         from evaluation import gallery_health
 
-        return gallery_health.run(arguments.where, arguments.shown, arguments.json)
+        return gallery_health.run(
+            arguments.where, arguments.key_file, arguments.shown, arguments.json
+        )
     if arguments.command == "segments":
         from evaluation import segments
 
@@ -118,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_condition(command)
     gallery = commands.add_parser("gallery", help="the health of a server's gallery")
     gallery.add_argument("where", nargs="?", default=str(ROOT / "gallery"))
+    add_key_option(gallery)
     add = gallery.add_argument
     add("--shown", type=_count, default=20, help="most lines of a kind (default: %(default)s)")
     gallery.add_argument("--json", type=Path, help="write all of it here")

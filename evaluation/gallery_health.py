@@ -16,18 +16,19 @@ from utils.lookalikes import Pair, nearest_pairs
 from utils.place import DEFAULT, find_place
 from utils.quality import QualityRules, two_voices
 from utils.scoring import centroid
+from utils.sealing import find_seal
 
 MOST_PAIRS = 1_000  # that are looked for; a gallery with more duplicates needs no list but a rule
 
 
-def run(where: str, shown: int, json_path: Path | None) -> int:
+def run(where: str, key_file: Path | None, shown: int, json_path: Path | None) -> int:
     """`python -m evaluation gallery`: prints what an operator should look at.
 
     Raises:
         SystemExit: there is no gallery in the folder.
     """
     model_id = ModelFiles(BEST_MODEL).model_id
-    with find_place(where) as place:
+    with find_place(where, find_seal(key_file)) as place:
         if not place.exists():
             raise SystemExit(f"{place.shown}: there is no gallery; give a server's --gallery")
         with place.open_gallery(DEFAULT, model_id) as gallery:

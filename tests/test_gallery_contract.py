@@ -37,14 +37,16 @@ from utils.gallery import Consent, Gallery, Profile, Take
 from utils.gallery.archive import export_gallery, import_gallery
 from utils.place import DEFAULT, Place, find_place
 from utils.scoring import centroid
+from utils.sealing import NO_SEAL, KeySeal
 
 Open = Callable[..., Gallery]
 
 
-@pytest.fixture(params=["folder", "postgres"])
+@pytest.fixture(params=["folder", "postgres", "folder, sealed", "postgres, sealed"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
-    is_folder = request.param == "folder"
-    with find_place(tmp_path if is_folder else request.getfixturevalue("database")) as found:
+    where, _, sealed = request.param.partition(", ")
+    there = tmp_path if where == "folder" else request.getfixturevalue("database")
+    with find_place(there, KeySeal(bytes(32)) if sealed else NO_SEAL) as found:
         yield found
 
 
@@ -393,7 +395,7 @@ def test_one_recording_is_removed_and_the_others_answer(gallery: Gallery, speake
 
 
 @IDS
-def test_a_receipt_names_what_is_gone(gallery: Gallery, speaker_id: str) -> None:
+def test_a_receipt_names_what_is_gone(place: Place, gallery: Gallery, speaker_id: str) -> None:
     gallery.register(speaker_id, "0", rows(1), 4.0, media=b"sound")
     gallery.set_profile(speaker_id, Profile({"site": "Seoul"}))
     [recording] = gallery.recordings(speaker_id)
@@ -401,7 +403,8 @@ def test_a_receipt_names_what_is_gone(gallery: Gallery, speaker_id: str) -> None
     assert receipt.verified_gone
     kinds = sorted(one.name.partition("/")[0] for one in receipt.files)
     assert kinds == ["recordings", "voice_gallery", "voice_gallery"]
-    assert recording.sha256 in {one.sha256 for one in receipt.files}
+    kept = {one.sha256 for one in receipt.files}  # as it was kept: sealed, another one each time
+    assert (recording.sha256 in kept) == (place.seal.key_id is None)
     assert json.dumps(gallery.speakers()) == "[[], 0]"
     with pytest.raises(NotEnrolled, match="nothing to delete"):
         gallery.delete(speaker_id)
@@ -582,7 +585,7 @@ def _said(gallery: Gallery) -> object:
 
 def test_both_galleries_say_the_same_whatever_is_done(tmp_path: Path, postgres: str) -> None:
     with (
-        find_place(tmp_path) as first,
+        find_place(tmp_path, KeySeal(bytes(32))) as first,
         find_place(new_database(postgres)) as second,
         first.open_gallery(DEFAULT, MODEL) as folder,
         second.open_gallery(DEFAULT, MODEL) as database,

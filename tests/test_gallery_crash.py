@@ -6,6 +6,7 @@ themselves before one chosen call to the system, and each such call is chosen in
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import shutil
@@ -28,11 +29,13 @@ from utils.errors import AlreadyEnrolled, LastRecording, NoSuchRecording, NotEnr
 from utils.gallery import FolderGallery, Gallery, Profile, Take
 from utils.gallery.npy import encode_embeddings
 from utils.scoring import EMBEDDING_SIZE, centroid
+from utils.sealing import NO_SEAL, KeySeal, Seal
 from utils.speaker_id import recording_file_name
 
 pytest.importorskip("fcntl", reason="SIGKILL and forkserver of POSIX")
 
 MODEL = "crnn-1"
+SEAL = KeySeal(bytes(32))
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.test_gallery_crash"])
 
@@ -59,22 +62,29 @@ SEED_OF = {rows(seed).tobytes(): seed for seed in range(200)}
 
 
 def put_file(folder: Path, speaker_id: str, number: str, seed: int) -> None:
-    path = folder / "voice_gallery" / recording_file_name(speaker_id, number)
+    name = recording_file_name(speaker_id, number)
+    path = folder / "voice_gallery" / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_embeddings(rows(seed)))
+    path.write_bytes(seal_of(folder).seal(encode_embeddings(rows(seed)), name))
+
+
+def seal_of(folder: Path) -> Seal:
+    return SEAL if (folder / "encryption.json").exists() else NO_SEAL
 
 
 def open_gallery(folder: Path) -> Gallery:
-    return FolderGallery(folder, MODEL, keep_recordings=True)
+    return FolderGallery(folder, MODEL, keep_recordings=True, seal=seal_of(folder))
 
 
 def on_disk(folder: Path, speaker_id: str) -> State:
     """What the files alone say of a speaker: the truth, by other means than the gallery's."""
     state = {}
     for number in range(10):
-        path = folder / "voice_gallery" / recording_file_name(speaker_id, str(number))
+        name = recording_file_name(speaker_id, str(number))
+        path = folder / "voice_gallery" / name
         if path.exists():
-            state[str(number)] = SEED_OF[np.load(path, allow_pickle=False).tobytes()]
+            data = io.BytesIO(seal_of(folder).unseal(path.read_bytes(), name))
+            state[str(number)] = SEED_OF[np.load(data, allow_pickle=False).tobytes()]
     return state
 
 
@@ -137,7 +147,7 @@ def carry_out(gallery: Gallery, change: Change) -> None:
 def assert_nothing_is_left_over(folder: Path) -> None:
     assert {one.name for one in folder.iterdir()} <= {
         "voice_gallery", "recordings", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm",
-        ".lock",
+        ".lock", "encryption.json",
     }  # fmt: skip
     voices = folder / "voice_gallery"
     for path in voices.rglob("*"):
@@ -301,20 +311,22 @@ def fork_to_die(folder: Path, nth: int, change: Change | None) -> Callable[[], b
     return end
 
 
-def sweep(pipe: Connection, states: dict[str, State], change: Change) -> None:
+def sweep(
+    pipe: Connection, states: dict[str, State], change: Change, is_sealed: bool = False
+) -> None:
     """Kills a change before each of its calls; sends how many there were, or what went wrong."""
     try:
-        pipe.send(_sweep(states, change))
+        pipe.send(_sweep(states, change, is_sealed))
     except BaseException:  # noqa: BLE001
         pipe.send(traceback.format_exc())
 
 
-def _sweep(states: dict[str, State], change: Change) -> int:
+def _sweep(states: dict[str, State], change: Change, is_sealed: bool) -> int:
     new = after_all(change, states)
     old: dict[str, State] = {**{one: {} for one in new}, **states}
     seen: list[dict[str, State]] = []
     with memory_folder() as home:
-        template = make_template(home, states)
+        template = make_template(home, states, is_sealed)
         give_profiles(template, states)
         for nth in range(1, 1000):
             folder = home / f"gallery {nth}"
@@ -338,20 +350,22 @@ def _sweep(states: dict[str, State], change: Change) -> int:
     return len(seen)
 
 
-def sweep_recovery(pipe: Connection, states: dict[str, State], change: Change) -> None:
+def sweep_recovery(
+    pipe: Connection, states: dict[str, State], change: Change, is_sealed: bool = False
+) -> None:
     """Kills a change in the middle, and then the opening that recovers it before each call."""
     try:
-        pipe.send(_sweep_recovery(states, change))
+        pipe.send(_sweep_recovery(states, change, is_sealed))
     except BaseException:  # noqa: BLE001
         pipe.send(traceback.format_exc())
 
 
-def _sweep_recovery(states: dict[str, State], change: Change) -> int:
+def _sweep_recovery(states: dict[str, State], change: Change, is_sealed: bool) -> int:
     new = after_all(change, states)
     allowed: list[dict[str, State]] = [{**{one: {} for one in new}, **states}, new]
     n_kills = 0
     with memory_folder() as home:
-        template = make_template(home, states)
+        template = make_template(home, states, is_sealed)
         give_profiles(template, states)
         for first in range(10, 1000, 12):  # by then the intent stands, or soon will
             killed_once = home / f"killed at {first}"
@@ -381,8 +395,10 @@ def memory_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def make_template(home: Path, states: dict[str, State]) -> Path:
+def make_template(home: Path, states: dict[str, State], is_sealed: bool = False) -> Path:
     template = home / "template"
+    if is_sealed:
+        FolderGallery(template, MODEL, seal=SEAL).close()
     for speaker_id, state in states.items():
         for number, seed in state.items():
             put_file(template, speaker_id, number, seed)
@@ -444,6 +460,15 @@ def test_a_kill_before_any_call_leaves_the_old_or_the_new(
     n_kills = run(sweep, STATES, (method, speaker_id, number, 99))
     assert isinstance(n_kills, int), n_kills
     assert n_kills > 10
+
+
+@pytest.mark.parametrize("walk", [sweep, sweep_recovery], ids=["change", "recovery"])
+def test_a_kill_while_a_sealed_voice_gets_another_name_loses_nothing(
+    walk: Callable[..., None],
+) -> None:
+    n_kills = run(walk, STATES, ("rename", "hong", "new", 99), True)
+    assert isinstance(n_kills, int), n_kills
+    assert n_kills > 30
 
 
 @pytest.mark.parametrize(

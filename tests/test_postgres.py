@@ -20,7 +20,9 @@ from tests.conftest import DATA
 from tests.test_gallery import MODEL, rows
 from utils.errors import NoSuchCollection, NotReady
 from utils.gallery import Profile, Take
+from utils.gallery.npy import encode_embeddings
 from utils.place import DEFAULT, Place, find_place
+from utils.postgres import schema
 from utils.scoring import centroid
 
 ROOT = Path(__file__).parent.parent
@@ -183,6 +185,34 @@ def test_what_the_database_misses_is_said(postgres: str) -> None:
         find_place("postgresql://nobody@127.0.0.1:9/none").open_gallery(DEFAULT, MODEL)
     with pytest.raises(NotReady, match="postgresql://user@host"):
         find_place("postgresql://[")
+
+
+def test_tables_of_the_first_version_become_todays_with_all_that_is_in_them(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:1])
+    with psycopg.connect(database) as connection:
+        schema.migrate(connection)
+        connection.execute(
+            "INSERT INTO speaker_gallery.recording VALUES"
+            " (1, 'hong', '0', 'hong', '2026-01-01', 4.0, %s, %s, NULL, %s, NULL)",
+            ("0" * 64, MODEL, encode_embeddings(rows(1))),
+        )
+        connection.execute(
+            "INSERT INTO speaker_gallery.speaker"
+            " (collection_id, speaker_id, model_id, centroid, speech_s, changed)"
+            " VALUES (1, 'hong', %s, %s::vector, 4.0, 0)",
+            (MODEL, str(centroid(rows(1)).tolist())),
+        )
+        document = '{"metadata": {"site": "서울"}, "consent": null, "updated_at": null}'
+        connection.execute(
+            "INSERT INTO speaker_gallery.profile VALUES (1, 'hong', %s, NULL)", (document,)
+        )
+    monkeypatch.undo()
+    with find_place(database) as place, place.open_gallery(DEFAULT, MODEL) as gallery:
+        assert gallery.search(centroid(rows(1)))[0].speaker_id == "hong"
+        assert gallery.speaker("hong").profile.metadata == {"site": "서울"}
+        assert gallery.delete("hong").verified_gone
 
 
 def test_a_password_is_never_shown(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def _require_free(source: Place, target: Place, name: str, model_id: str) -> Non
 
 
 def _copy(old: Gallery, new: Gallery, record: SpeakerRecord) -> None:
-    parts = [(one, _file(old, one), old.media(one)) for one in record.recordings]
+    parts = [(one, *_stored(old, one)) for one in record.recordings]
     profile = None if record.profile.is_empty else record.profile
     new.restore(record.speaker_id, parts, profile)
     now = new.speaker(record.speaker_id)
@@ -90,14 +90,15 @@ def _copy(old: Gallery, new: Gallery, record: SpeakerRecord) -> None:
         raise NotReady("A copy is not what it is a copy of; check the target and copy again.")
 
 
-def _file(gallery: Gallery, recording: Recording) -> bytes:
+def _stored(gallery: Gallery, recording: Recording) -> tuple[bytes, bytes | None]:
     try:
-        data = gallery.file(recording)
-    except OSError as error:
-        raise NotReady(f"A recording cannot be read: {error.strerror}.") from error
+        data, media = gallery.file(recording), gallery.media(recording)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise NotReady(f"A recording cannot be read: {reason}.") from error
     if hashlib.sha256(data).hexdigest() != recording.sha256:
         raise NotReady("A recording is not as it was enrolled; `evaluation gallery` names it.")
-    return data
+    return data, media
 
 
 def _everybody(gallery: Gallery) -> Iterator[SpeakerRecord]:

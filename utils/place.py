@@ -24,14 +24,18 @@ from utils.errors import BadField, CollectionExists, NoSuchCollection, NotReady
 from utils.gallery import FolderGallery, Gallery
 from utils.gallery.files import make_folder, sync_folder
 from utils.keys import KeyFile, KeyStore
+from utils.sealing import NO_SEAL, Seal
 
 DEFAULT = "default"  # the collection that is always there
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _MARK = "collection.json"
 
 
-def find_place(where: str | Path) -> Place:
+def find_place(where: str | Path, seal: Seal = NO_SEAL) -> Place:
     """What `--gallery` means: a database's address, or a folder. Opens nothing.
+
+    Args:
+        seal: of the voices in it.
 
     Raises:
         NotReady: the address cannot be read.
@@ -39,12 +43,19 @@ def find_place(where: str | Path) -> Place:
     if str(where).startswith(("postgresql://", "postgres://")):
         from utils.postgres.place import PostgresPlace  # its driver takes 50 ms to load
 
-        return PostgresPlace(str(where))
-    return FolderPlace(Path(where))
+        return PostgresPlace(str(where), seal)
+    return FolderPlace(Path(where), seal)
 
 
 class Place(ABC):
-    """Collections by name, and the keys. Every method may raise NotReady."""
+    """Collections by name, and the keys. Every method may raise NotReady.
+
+    Attributes:
+        seal: how the voices are kept.
+    """
+
+    def __init__(self, seal: Seal) -> None:
+        self.seal = seal
 
     @property
     @abstractmethod
@@ -141,7 +152,8 @@ def is_collection_name(text: str) -> bool:
 class FolderPlace(Place):
     """A folder of galleries."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seal: Seal = NO_SEAL) -> None:
+        super().__init__(seal)
         self._folder = folder
 
     @property
@@ -164,6 +176,7 @@ class FolderPlace(Place):
             model_id,
             calibration_id=calibration_id,
             keep_recordings=keep_recordings,
+            seal=self.seal,
         )
 
     def has(self, collection: str) -> bool:

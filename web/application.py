@@ -16,6 +16,7 @@ from utils.embedding import BEST_MODEL, ModelFiles, load_engine
 from utils.errors import NotReady
 from utils.identification import Identifier
 from utils.place import Place, find_place
+from utils.sealing import find_seal
 from utils.speech import SpeechDetector
 from web.access import guard
 from web.coarse import show_in_steps
@@ -50,10 +51,14 @@ def check(settings: Settings) -> None:
     """
     model_id = ModelFiles(BEST_MODEL).model_id
     load_calibration(BEST_MODEL, model_id, settings.calibration)
-    with find_place(settings.gallery) as place:
+    with _place(settings) as place:
         place.open_gallery(DEFAULT, model_id).close()
         _check_reach(settings, place)
     _check_cage(settings)
+
+
+def _place(settings: Settings) -> Place:
+    return find_place(settings.gallery, find_seal(settings.gallery_key_file))
 
 
 def _check_reach(settings: Settings, place: Place) -> None:
@@ -118,7 +123,7 @@ def create_app(settings: Settings) -> OpenAPI:
         detector = SpeechDetector()
         cage = opening.result()
 
-    place = find_place(settings.gallery)
+    place = _place(settings)
     admission = Admission(settings.threads, settings.max_waiting, settings.max_wait_s)
 
     def open_one(collection: str) -> Identifier:

@@ -16,6 +16,7 @@ from utils.audio import AudioLimits
 from utils.embedding import EngineName
 from utils.identification import Policy
 from utils.quality import QualityRules
+from utils.sealing import KEY_VARIABLE
 from web.access import Rules
 from web.logs import LogFormat
 
@@ -31,6 +32,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 5000
     gallery: Path | str = "gallery"  # a folder, or the address of a database
+    gallery_key_file: Path | None = None
     upload_roots: tuple[Path, ...] = (Path("upload"), Path("data"))
     engine: EngineName = "auto"
     processes: int = 1
@@ -156,6 +158,13 @@ def _parser() -> configargparse.ArgumentParser:
         default=default.gallery,
         help="folder of the enrolled voices, or postgresql://... for a database that several "
         "machines share",
+    )
+    add(
+        "--gallery-key-file",
+        type=Path,
+        default=argparse.SUPPRESS,
+        help="encrypt the gallery with the key in this file, as `python -m utils.gallery new-key` "
+        f"makes one; {KEY_VARIABLE} may hold the key itself instead (default: not encrypted)",
     )
     add(
         "--upload-root",

@@ -10,12 +10,15 @@ python -m utils.gallery export backup.zip                      one portable file
 python -m utils.gallery import backup.zip --on-conflict skip
 python -m utils.gallery recompute                              after new weights, of kept sound
 python -m utils.gallery copy gallery postgresql://...          all collections and keys, verified
+python -m utils.gallery new-key gallery.key                    to encrypt a gallery with
+python -m utils.gallery copy gallery encrypted --target-key-file gallery.key
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -34,6 +37,7 @@ from utils.errors import NoSuchCollection, SpeakerServerError
 from utils.gallery import Consent, Gallery, SpeakerRecord
 from utils.gallery.archive import export_gallery, import_gallery
 from utils.place import DEFAULT, Place, find_place
+from utils.sealing import add_key_option, find_seal, make_key
 
 PAGE = 1000
 
@@ -42,10 +46,12 @@ def main() -> int:
     arguments = _parser().parse_args()
     model_id = ModelFiles(BEST_MODEL).model_id
     try:
+        if arguments.command == "new-key":
+            return new_key(arguments.file)
         if arguments.command == "copy":
-            return copy(arguments.source, arguments.target, model_id)
+            return copy(arguments, model_id)
         calibration = load_calibration(BEST_MODEL, model_id)
-        with find_place(arguments.gallery) as place:
+        with find_place(arguments.gallery, find_seal(arguments.key_file)) as place:
             _require_gallery(place, arguments)
             with place.open_gallery(
                 arguments.collection, model_id, calibration_id=calibration.calibration_id
@@ -157,8 +163,12 @@ def recompute(gallery: Gallery, _: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def copy(source: str, target: str, model_id: str) -> int:
-    with find_place(source) as here, find_place(target) as there:
+def copy(arguments: argparse.Namespace, model_id: str) -> int:
+    new_seal = find_seal(arguments.target_key_file, {})
+    with (
+        find_place(arguments.source, find_seal(arguments.key_file)) as here,
+        find_place(arguments.target, new_seal) as there,
+    ):
         if not here.exists():
             raise NoSuchCollection(f"{here.shown}: there is no gallery")
         done = copy_place(here, there, model_id, progress=True)
@@ -166,6 +176,19 @@ def copy(source: str, target: str, model_id: str) -> int:
             f"{done.speakers} speakers, {done.recordings} recordings, {done.collections} "
             f"collections and {done.keys} keys: copied to {there.shown}, read again and the same"
         )
+    return 0
+
+
+def new_key(path: Path) -> int:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(make_key() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    print(
+        f"{path} has the key {find_seal(path).key_id}. Keep a copy elsewhere, apart from the "
+        "gallery's backups: without it nothing in the gallery can be read."
+    )
     return 0
 
 
@@ -219,6 +242,7 @@ def _parser() -> argparse.ArgumentParser:
         help="its folder, or postgresql://... (default: %(default)s)",
     )
     parser.add_argument("--collection", default=DEFAULT, help="which of its galleries")
+    add_key_option(parser)
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(name: str, text: str, *arguments: str) -> argparse.ArgumentParser:
@@ -248,7 +272,16 @@ def _parser() -> argparse.ArgumentParser:
         default="refuse",
         help="about IDs that are enrolled here already (default: %(default)s)",
     )
-    add("copy", "copy all collections and keys elsewhere, and verify them", "source", "target")
+    copying = add(
+        "copy", "copy all collections and keys elsewhere, and verify them", "source", "target"
+    )
+    copying.add_argument(
+        "--target-key-file",
+        type=Path,
+        help="encrypt the target with this key (without it, it is not encrypted)",
+    )
+    making = add("new-key", "make a key to encrypt a gallery with")
+    making.add_argument("file", metavar="FILE", type=Path, help="a new file, for its owner alone")
     add("recompute", "give kept recordings the embeddings of the network that is here now")
     return parser
 

@@ -12,7 +12,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from utils.errors import BadField
+from utils.errors import BadField, NotReady
 from utils.gallery.npy import decode_embeddings, encode_embeddings
 from utils.gallery.profile import Profile, Receipt, SpeakerRecord, encode_profile
 from utils.gallery.records import Network, Recording, Skipped, Take
@@ -208,6 +208,7 @@ class Gallery(ABC):
             How many: those whose sound is kept. The others stay as they are.
 
         Raises:
+            NotReady: a recording that is kept cannot be read.
             Whatever `embed` raises; nothing is changed then.
         """
         speaker_id = check_speaker_id(speaker_id)
@@ -215,7 +216,10 @@ class Gallery(ABC):
         for recording in self.recordings(speaker_id):
             if recording.model_id == self.model_id:
                 continue
-            media = self.media(recording)
+            try:
+                media = self.media(recording)
+            except (OSError, ValueError) as error:
+                raise NotReady("A kept recording cannot be read; check the disk.") from error
             if media is not None:
                 takes[recording] = Take(*embed(media), number=recording.number)
         if takes:
@@ -362,7 +366,7 @@ class Gallery(ABC):
 
         Raises:
             OSError: it is gone, or cannot be read.
-            ValueError: it is larger than any of ours.
+            ValueError: it is larger than any of ours, or not what was sealed.
         """
 
     @abstractmethod
@@ -371,6 +375,7 @@ class Gallery(ABC):
 
         Raises:
             OSError: it is there and cannot be read.
+            ValueError: it is not what was sealed.
         """
 
     def embeddings(self, speaker_id: str) -> dict[str, np.ndarray]:

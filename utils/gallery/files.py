@@ -17,6 +17,7 @@ import numpy as np
 
 from utils.gallery.npy import MAX_FILE_BYTES, decode_embeddings
 from utils.gallery.records import FileStat, Skipped
+from utils.sealing import Seal
 from utils.speaker_id import (
     parse_profile_file_name,
     parse_recording_file_name,
@@ -33,20 +34,30 @@ class StoredFile:
 
     file_name: str  # relative to the folder, "/" between folders
     stat: FileStat
-    sha256: str  # of the whole file, hex
+    sha256: str  # of the .npy, hex
     embeddings: np.ndarray  # float32 (segments, 64), rows of unit length
 
 
-def read_recording(folder: Path, file_name: str) -> StoredFile:
+def read_recording(folder: Path, file_name: str, seal: Seal) -> StoredFile:
     """Reads one recording; symbolic links are not followed.
 
     Raises:
-        ValueError: not a recording, as `decode_embeddings`.
+        ValueError: not a recording, as `decode_embeddings`, or not sealed as this one.
         OSError: cannot be read.
     """
-    data, stat = read_bounded(folder / file_name, MAX_FILE_BYTES)
+    data, stat = read_sealed(folder, file_name, MAX_FILE_BYTES, seal)
     digest = hashlib.sha256(data).hexdigest()
     return StoredFile(file_name, stat, digest, decode_embeddings(data))
+
+
+def read_sealed(folder: Path, name: str, most: int, seal: Seal) -> tuple[bytes, FileStat]:
+    """Reads a plain file that was sealed under its name; errors as `read_bounded`.
+
+    Raises:
+        ValueError: also, it is not what was sealed.
+    """
+    kept, stat = read_bounded(folder / name, most + seal.overhead)
+    return seal.unseal(kept, name), stat
 
 
 def read_bounded(path: Path, most: int) -> tuple[bytes, FileStat]:

@@ -5,6 +5,7 @@
                         a speaker's profile beside it as .json
       recordings/       the sound itself, where a gallery keeps it
       index.sqlite      what is known about the files; made again from them when it is missing
+      encryption.json   of which key they are, where they are encrypted
       .lock             whose holder alone writes; the kernel frees it when the holder dies
       .writing          there while files are written; left by a writer that did not finish
 
@@ -24,8 +25,8 @@ from pathlib import Path
 from utils.gallery import files
 from utils.gallery.contract import Gallery, Mode
 from utils.gallery.index import Index
+from utils.gallery.names import VOICES, media_path, sealed_name
 from utils.gallery.npy import MAX_FILE_BYTES
-from utils.gallery.plans import VOICES, media_path
 from utils.gallery.profile import (
     Profile,
     Receipt,
@@ -36,6 +37,7 @@ from utils.gallery.profile import (
 from utils.gallery.records import Network, Recording, Skipped, Take
 from utils.gallery.snapshot import Snapshot, View
 from utils.gallery.store import Store
+from utils.sealing import NO_SEAL, Seal
 from utils.speaker_id import check_speaker_id
 
 
@@ -49,6 +51,7 @@ class FolderGallery(Gallery):
         *,
         calibration_id: str | None = None,
         keep_recordings: bool = False,
+        seal: Seal = NO_SEAL,
     ) -> None:
         """Opens a gallery, and makes an empty one where there is none.
 
@@ -59,15 +62,18 @@ class FolderGallery(Gallery):
         Args:
             folder: holds voice_gallery/ and index.sqlite.
             model_id, calibration_id, keep_recordings: see `Gallery`.
+            seal: of what is in the files and of what the index derives from them. An empty
+                gallery is marked with it.
 
         Raises:
-            NotReady: the folder cannot be written, the disk is full, or another process has
-                been writing for a minute.
+            NotReady: the folder cannot be written, the disk is full, another process has been
+                writing for a minute, or the gallery is sealed otherwise.
         """
         network = Network(model_id, calibration_id)
         super().__init__(network, keep_recordings)
         self._folder = folder
-        self._store = Store(folder, network)
+        self._seal = seal
+        self._store = Store(folder, network, seal)
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -152,14 +158,16 @@ class FolderGallery(Gallery):
         return self._store.ask(lambda index: index.recordings(speaker_id))
 
     def file(self, recording: Recording) -> bytes:
-        path = self._folder / VOICES / recording.file_name
-        return files.read_bounded(path, MAX_FILE_BYTES)[0]
+        folder = self._folder / VOICES
+        return files.read_sealed(folder, recording.file_name, MAX_FILE_BYTES, self._seal)[0]
 
     def media(self, recording: Recording) -> bytes | None:
+        path = media_path(recording.file_name)
         try:
-            return (self._folder / media_path(recording.file_name)).read_bytes()
+            kept = (self._folder / path).read_bytes()
         except FileNotFoundError:
             return None
+        return self._seal.unseal(kept, sealed_name(path))
 
 
 def _record(index: Index, speaker_id: str) -> SpeakerRecord:

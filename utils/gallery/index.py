@@ -18,8 +18,9 @@ import numpy as np
 from utils.gallery.records import Changes, Entry, FileStat, Plan, Recording
 from utils.gallery.rules import centroids_by_network
 from utils.scoring import EMBEDDING_SIZE, check_unit_rows
+from utils.sealing import Seal
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _APPLICATION_ID = 0x53504B31  # "SPK1": tells our files from any other SQLite database
 BUSY_TIMEOUT_S = 30.0  # writers take turns by the writer lock; this is for SQLite's own moments
 
@@ -44,14 +45,14 @@ CREATE TABLE speaker (
     slot INTEGER PRIMARY KEY AUTOINCREMENT,
     speaker_id TEXT,
     model_id TEXT NOT NULL,
-    centroid BLOB CHECK (length(centroid) = 256),
+    centroid BLOB,
     changed INTEGER NOT NULL,
     UNIQUE (speaker_id, model_id)
 );
 CREATE INDEX speaker_changed ON speaker (changed);
 CREATE TABLE profile (
     speaker_id TEXT PRIMARY KEY,
-    document TEXT NOT NULL,
+    document BLOB NOT NULL,
     consent_until TEXT,
     size INTEGER NOT NULL,
     mtime_ns INTEGER NOT NULL
@@ -71,14 +72,18 @@ class BrokenIndex(sqlite3.DatabaseError):
 class Index:
     """One connection to the index. One thread at a time may use it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seal: Seal) -> None:
         """Opens the index, and makes an empty one where there is none.
+
+        Args:
+            seal: of the centroids and profiles; IDs, times and numbers are never sealed.
 
         Raises:
             BrokenIndex: another file stands there.
             sqlite3.Error: it cannot be opened; `is_broken` says whether it is damaged.
         """
         self._path = path
+        self._seal = seal
         self._connection = sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
@@ -182,7 +187,12 @@ class Index:
             " ON CONFLICT (speaker_id, model_id)"
             " DO UPDATE SET centroid = excluded.centroid, changed = excluded.changed",
             [
-                (speaker_id, model_id, row.astype("<f4").tobytes(), change)
+                (
+                    speaker_id,
+                    model_id,
+                    self._seal.seal(row.astype("<f4").tobytes(), speaker_id),
+                    change,
+                )
                 for model_id, row in centroids.items()
             ],
         )
@@ -197,15 +207,23 @@ class Index:
         self._execute("DELETE FROM profile WHERE speaker_id = ?", (speaker_id,))
         if profile:
             document, until, stat = profile
-            values = (speaker_id, document, until, *astuple(stat))
+            kept = self._seal.seal(document.encode(), speaker_id)
+            values = (speaker_id, kept, until, *astuple(stat))
             self._execute("INSERT INTO profile VALUES (?, ?, ?, ?, ?)", values)
         change = self._next_change()
         self._execute("UPDATE speaker SET changed = ? WHERE speaker_id = ?", (change, speaker_id))
 
     def profile(self, speaker_id: str) -> str | None:
-        """The document of a speaker's profile."""
+        """The document of a speaker's profile.
+
+        Raises:
+            BrokenIndex: it is not as it was put.
+        """
         rows = self._rows("SELECT document FROM profile WHERE speaker_id = ?", (speaker_id,))
-        return str(rows[0][0]) if rows else None
+        try:
+            return self._seal.unseal(rows[0][0], speaker_id).decode() if rows else None
+        except ValueError as error:
+            raise BrokenIndex(f"a profile is damaged: {error}") from error
 
     def profile_files(self) -> dict[str, FileStat]:
         """By speaker, the stat at which the profile's file was read."""
@@ -256,7 +274,7 @@ class Index:
             everything=everything,
             emptied=[row[0] for row in rows if row[1] is None],
             speakers=[row[:2] for row in here],
-            centroids=_centroids(row[2] for row in here),
+            centroids=self._centroids(here),
             enrolled_s=[row[3] for row in here],
             consent_until=[row[4] for row in here],
         )
@@ -285,6 +303,17 @@ class Index:
         """Takes what was deleted out of the write-ahead log too, unless somebody reads just now."""
         self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def _centroids(self, speakers: Iterable[Sequence[Any]]) -> np.ndarray:
+        """Puts centroids under each other, of slots, IDs and blobs: float32 (n, 64)."""
+        try:
+            blobs = [self._seal.unseal(blob, speaker_id) for _, speaker_id, blob, *_ in speakers]
+            rows = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, EMBEDDING_SIZE)
+            if len(rows):
+                check_unit_rows(rows)  # a damaged page is not always one that SQLite notices
+        except (AttributeError, TypeError, ValueError) as error:
+            raise BrokenIndex(f"the centroids are damaged: {error}") from error
+        return rows
+
     def _next_change(self) -> int:
         self._execute("UPDATE state SET change = change + 1")
         [(change,)] = self._rows("SELECT change FROM state")
@@ -301,14 +330,3 @@ class Index:
 def _identity(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino
-
-
-def _centroids(blobs: Iterable[bytes]) -> np.ndarray:
-    """Puts centroids under each other: float32 (n, 64)."""
-    try:
-        rows = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, EMBEDDING_SIZE)
-        if len(rows):
-            check_unit_rows(rows)  # a damaged page is not always one that SQLite notices
-    except (TypeError, ValueError) as error:
-        raise BrokenIndex(f"the centroids are damaged: {error}") from error
-    return rows

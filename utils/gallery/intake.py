@@ -15,6 +15,7 @@ from utils.gallery.files import StoredFile
 from utils.gallery.index import Index
 from utils.gallery.profile import MAX_PROFILE_BYTES, decode_profile
 from utils.gallery.records import Entry, FileStat, Network, Recording, Skipped
+from utils.sealing import Seal
 from utils.speaker_id import (
     parse_profile_file_name,
     parse_recording_file_name,
@@ -27,13 +28,14 @@ ProfileRow = tuple[str, str | None, FileStat]  # document, end of the consent, s
 
 
 def take_in_folder(
-    folder: Path, index: Index, network: Network, remembered: Mapping[str, Recording]
+    folder: Path, index: Index, network: Network, seal: Seal, remembered: Mapping[str, Recording]
 ) -> list[Skipped]:
     """Reads the recordings and profiles whose stat the index does not know, and drops the gone.
 
     Args:
         folder: of the .npy files.
         network: taken to have made what nobody knows anything of.
+        seal: of the files.
         remembered: by file name, what an index that is lost said of it.
 
     Returns:
@@ -43,8 +45,8 @@ def take_in_folder(
         OSError, sqlite3.Error: the disk does not take it; nothing is lost.
     """
     found, profiles, skipped = files.scan(folder)
-    skipped += _take_in_recordings(folder, index, network, found, remembered)
-    skipped += _take_in_profiles(folder, index, profiles)
+    skipped += _take_in_recordings(folder, index, network, seal, found, remembered)
+    skipped += _take_in_profiles(folder, index, seal, profiles)
     for one in skipped:
         # neither its name nor what is quoted from it: both may be somebody's
         log.warning("skipped a file: %s", one.reason.partition(":")[0])
@@ -54,15 +56,16 @@ def take_in_folder(
     return skipped + [Skipped(name, f"made by another network, {model}") for name, model in others]
 
 
-def read_profile_file(folder: Path, speaker_id: str) -> ProfileRow | None:
+def read_profile_file(folder: Path, speaker_id: str, seal: Seal) -> ProfileRow | None:
     """A speaker's profile as the index has it; None where there is no file.
 
     Raises:
-        ValueError: no profile.
+        ValueError: no profile, or not sealed as this one.
         OSError: cannot be read.
     """
     try:
-        data, stat = files.read_bounded(folder / profile_file_name(speaker_id), MAX_PROFILE_BYTES)
+        name = profile_file_name(speaker_id)
+        data, stat = files.read_sealed(folder, name, MAX_PROFILE_BYTES, seal)
     except FileNotFoundError:
         return None
     consent = decode_profile(data).consent
@@ -73,6 +76,7 @@ def _take_in_recordings(
     folder: Path,
     index: Index,
     network: Network,
+    seal: Seal,
     found: Mapping[str, FileStat],
     remembered: Mapping[str, Recording],
 ) -> list[Skipped]:
@@ -98,12 +102,14 @@ def _take_in_recordings(
         known_stats = {name: stat for name, (_, stat) in known.items()}
         with index.transaction():
             for speaker_id, own in names.items():
-                intake = _Intake(folder, index, network, known_stats, remembered)
+                intake = _Intake(folder, index, network, seal, known_stats, remembered)
                 skipped += intake.take_in(speaker_id, own)
     return skipped
 
 
-def _take_in_profiles(folder: Path, index: Index, found: Mapping[str, FileStat]) -> list[Skipped]:
+def _take_in_profiles(
+    folder: Path, index: Index, seal: Seal, found: Mapping[str, FileStat]
+) -> list[Skipped]:
     known = index.profile_files()
     now = {str(parse_profile_file_name(name)): stat for name, stat in found.items()}
     changed = [one for one in known.keys() | now.keys() if known.get(one) != now.get(one)]
@@ -114,7 +120,7 @@ def _take_in_profiles(folder: Path, index: Index, found: Mapping[str, FileStat])
         for speaker_id in sorted(changed):
             row = None
             try:
-                row = read_profile_file(folder, speaker_id)
+                row = read_profile_file(folder, speaker_id, seal)
             except (OSError, ValueError) as error:
                 skipped.append(Skipped(profile_file_name(speaker_id), f"no profile: {error}"))
             if row or speaker_id in known:
@@ -130,12 +136,14 @@ class _Intake:
         folder: Path,
         index: Index,
         network: Network,
+        seal: Seal,
         known_stats: Mapping[str, FileStat],
         remembered: Mapping[str, Recording],
     ) -> None:
         self._folder = folder
         self._index = index
         self._network = network
+        self._seal = seal
         self._known_stats = known_stats
         self._remembered = remembered
 
@@ -147,7 +155,7 @@ class _Intake:
         skipped: list[Skipped] = []
         for name in names:
             try:
-                stored = files.read_recording(self._folder, name)
+                stored = files.read_recording(self._folder, name, self._seal)
             except ValueError as error:
                 skipped.append(Skipped(name, str(error)))
             except OSError as error:

@@ -17,39 +17,28 @@ from utils.gallery import files
 from utils.gallery.files import StoredFile
 from utils.gallery.index import Index
 from utils.gallery.intake import read_profile_file
+from utils.gallery.names import KEPT, MEDIA_SUFFIX, VOICES, media_path, sealed_name
 from utils.gallery.npy import decode_embeddings
 from utils.gallery.records import Entry, Plan, Recording, Waiting
 from utils.gallery.rules import centroids_by_network
+from utils.sealing import Seal
 from utils.speaker_id import (
     parse_recording_file_name,
     profile_file_name,
     recording_file_name,
 )
 
-VOICES = "voice_gallery"
-KEPT = "recordings"  # the sound itself, of a gallery that keeps it
-_MEDIA_SUFFIX = ".media"
-
 log = logging.getLogger(__name__)
-
-
-def media_path(file_name: str) -> str:
-    """Where the sound of a recording is kept, under the gallery's folder.
-
-    Example:
-        >>> media_path("hong-0.npy")
-        'recordings/hong-0.media'
-    """
-    return f"{KEPT}/{file_name.removesuffix('.npy')}{_MEDIA_SUFFIX}"
 
 
 class Executor:
     """Moves, removes and commits for one gallery."""
 
-    def __init__(self, folder: Path, index: Index) -> None:
+    def __init__(self, folder: Path, index: Index, seal: Seal) -> None:
         self._folder = folder
         self._files = folder / VOICES
         self._index = index
+        self._seal = seal
 
     def check(self, plan: Plan) -> None:
         """Looks whether a plan can be carried out, while nothing stands in its files' places.
@@ -57,11 +46,11 @@ class Executor:
         Raises:
             ValueError: the recordings that it leaves would cancel each other out.
         """
-        left = [
-            (one.recording, decode_embeddings((self._files / one.temporary).read_bytes()))
-            for one in plan.put
-            if one.recording
-        ]
+        left = []
+        for one in plan.put:
+            if one.recording:
+                data = self._unsealed(self._files / one.temporary, one.path)
+                left.append((one.recording, decode_embeddings(data)))
         names = {one.file_name for one in plan.recordings}
         for recording in self._index.recordings(plan.speaker_id) if plan.keeps else []:
             if recording.file_name not in names:
@@ -127,7 +116,7 @@ class Executor:
     def commit_profile(self, speaker_id: str) -> None:
         """Tells the index what the profile's file says. Belongs into a transaction."""
         try:
-            row = read_profile_file(self._files, speaker_id)
+            row = read_profile_file(self._files, speaker_id, self._seal)
         except ValueError as error:
             raise NotReady("The disk lost a profile; check it and try again.") from error
         self._index.put_profile(speaker_id, row)
@@ -145,7 +134,7 @@ class Executor:
     def remove(self, paths: Sequence[str]) -> None:
         """Removes files, paths under the gallery's folder; its own folders stay, empty or not."""
         for top in (VOICES, KEPT):
-            below = [_below(path) for path in paths if path.startswith(f"{top}/")]
+            below = [path.partition("/")[2] for path in paths if path.startswith(f"{top}/")]
             if below:
                 files.remove_files(self._folder / top, below)
 
@@ -154,8 +143,8 @@ class Executor:
         kept = self._folder / KEPT
         if not kept.is_dir():
             return
-        for path in list(kept.rglob(f"*{_MEDIA_SUFFIX}")):
-            name = path.relative_to(kept).as_posix().removesuffix(_MEDIA_SUFFIX) + ".npy"
+        for path in list(kept.rglob(f"*{MEDIA_SUFFIX}")):
+            name = path.relative_to(kept).as_posix().removesuffix(MEDIA_SUFFIX) + ".npy"
             if parse_recording_file_name(name) and not os.path.lexists(self._files / name):
                 files.remove_files(kept, [path.relative_to(kept).as_posix()])
 
@@ -197,8 +186,23 @@ class Executor:
     def _move(self, path: str, new_path: str) -> None:
         if os.path.lexists(self._folder / path):
             top = self._folder / path.partition("/")[0]
-            files.put_in_place(self._folder / path, self._folder / new_path, top)
-            files.remove_files(top, [_below(path)])  # the folders that it leaves empty
+            source = self._resealed(path, new_path) or self._folder / path
+            files.put_in_place(source, self._folder / new_path, top)
+            self.remove([path])  # and the folders that this leaves empty
+
+    def _resealed(self, path: str, new_path: str) -> Path | None:
+        """A temporary file with what one holds, sealed under another name; None: as it is."""
+        if self._seal.key_id is None:
+            return None
+        try:
+            data = self._unsealed(self._folder / path, path)
+        except (OSError, ValueError):
+            return None  # it can be read under no name
+        temporary = files.write_temporary(self._files, self._seal.seal(data, sealed_name(new_path)))
+        return self._files / temporary
+
+    def _unsealed(self, file: Path, path: str) -> bytes:
+        return self._seal.unseal(file.read_bytes(), sealed_name(path))
 
     def _read_back(self, recording: Recording) -> StoredFile:
         """Reads a file that was written a moment ago, or before the kill.
@@ -207,7 +211,7 @@ class Executor:
             NotReady: it is not there, or not as it was written.
         """
         try:
-            stored = files.read_recording(self._files, recording.file_name)
+            stored = files.read_recording(self._files, recording.file_name, self._seal)
         except (FileNotFoundError, ValueError) as error:
             raise NotReady("The disk lost a recording; check it and try again.") from error
         if stored.sha256 != recording.sha256:
@@ -217,8 +221,3 @@ class Executor:
 
 def _entry(recording: Recording, stored: StoredFile) -> Entry:
     return Entry(recording, stored.stat, stored.embeddings)
-
-
-def _below(path: str) -> str:
-    """Without the first folder."""
-    return path.partition("/")[2]

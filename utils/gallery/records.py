@@ -37,7 +37,7 @@ class Recording:
     number: str
     enrolled_at: str  # UTC, ISO 8601; of a file that was copied in, its time of modification
     speech_s: float | None  # None: not known, the file was copied in
-    sha256: str  # of the file, hex
+    sha256: str  # of the .npy, hex
     model_id: str  # the network that made the embeddings
     calibration_id: str | None = None  # what scores meant when it was enrolled; None: not known
 

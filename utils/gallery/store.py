@@ -17,11 +17,13 @@ from filelock import FileLock, Timeout
 from utils.errors import NotReady
 from utils.gallery import files
 from utils.gallery.index import Index
-from utils.gallery.plans import VOICES
+from utils.gallery.mark import mark_folder
+from utils.gallery.names import VOICES
 from utils.gallery.records import IndexReplaced, Network, Recording, Skipped
 from utils.gallery.salvage import is_broken, remove_index, salvage
 from utils.gallery.snapshot import View
 from utils.gallery.writer import Writer
+from utils.sealing import Seal
 
 # A change takes some 10 ms; a recovery of 10,000 files without an index takes seconds.
 _LOCK_TIMEOUT_S = 60.0
@@ -38,11 +40,12 @@ class Store:
     torn or foreign ones, and those that another network made.
     """
 
-    def __init__(self, folder: Path, network: Network) -> None:
+    def __init__(self, folder: Path, network: Network, seal: Seal) -> None:
         """Opens a gallery, and makes an empty one where there is none; see `FolderGallery`."""
         self.skipped: list[Skipped] = []
         self._folder = folder
         self._network = network
+        self._seal = seal
         self._process = os.getpid()
         self._is_closed = False
         # Both: the lock of the file system is the process's, whichever thread took it.
@@ -51,6 +54,7 @@ class Store:
         with _errors_translated("opened"):
             files.make_folder(folder / VOICES)
             with self._locked():
+                mark_folder(folder, seal)
                 self._open()
 
     def close(self) -> None:
@@ -86,6 +90,7 @@ class Store:
         """Makes this thread the only writer of all, with nothing left to finish from others."""
         self._check_usable()
         with _errors_translated("written"), self._locked():
+            mark_folder(self._folder, self._seal)  # another process may have, meanwhile
             if self._index.is_replaced():
                 self._view.close()
                 self._index.close()
@@ -120,12 +125,14 @@ class Store:
     def _connect(self, path: Path, remembered: Mapping[str, Recording]) -> None:
         started = time.perf_counter()
         with ExitStack() as undo:
-            index = undo.enter_context(closing(Index(path)))
+            index = undo.enter_context(closing(Index(path, self._seal)))
             index.check()
             files.sync_folder(self._folder)
-            writer = Writer(self._folder, index, self._network)
+            writer = Writer(self._folder, index, self._network, self._seal)
             skipped = writer.recover(remembered)
-            view = undo.enter_context(closing(View(Index(path), self._network.model_id)))
+            view = undo.enter_context(
+                closing(View(Index(path, self._seal), self._network.model_id))
+            )
             n_speakers = view.snapshot().count
             undo.pop_all()
         self._index, self._writer, self._view, self.skipped = index, writer, view, skipped

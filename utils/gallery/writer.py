@@ -24,11 +24,13 @@ from utils.errors import NotReady
 from utils.gallery import files, rules
 from utils.gallery.index import Index
 from utils.gallery.intake import take_in_folder
+from utils.gallery.names import VOICES, media_path, sealed_name
 from utils.gallery.npy import encode_embeddings
-from utils.gallery.plans import VOICES, Executor, media_path
+from utils.gallery.plans import Executor
 from utils.gallery.profile import Profile, Receipt, decode_profile, encode_profile
 from utils.gallery.receipts import describe, receipt
 from utils.gallery.records import Network, Plan, Recording, Skipped, Take, Waiting
+from utils.sealing import Seal
 from utils.speaker_id import profile_file_name, recording_file_name
 
 log = logging.getLogger(__name__)
@@ -37,14 +39,15 @@ log = logging.getLogger(__name__)
 class Writer:
     """Changes the files and the index of one gallery together."""
 
-    def __init__(self, folder: Path, index: Index, network: Network) -> None:
-        """Takes the gallery's folder, its index, and the network that new recordings are of."""
+    def __init__(self, folder: Path, index: Index, network: Network, seal: Seal) -> None:
+        """Takes the gallery's folder, its index, the network of new recordings, and the seal."""
         self._folder = folder
         self._files = folder / VOICES
         self._mark = folder / ".writing"
         self._index = index
         self._network = network
-        self._executor = Executor(folder, index)
+        self._seal = seal
+        self._executor = Executor(folder, index, seal)
 
     def is_interrupted(self) -> bool:
         """Whether the last writer died, or failed, before it had finished."""
@@ -70,7 +73,7 @@ class Writer:
                 with self._index.transaction():
                     self._index.clear_intent(plan.speaker_id)
         files.remove_leftovers(self._files)
-        skipped = take_in_folder(self._files, self._index, self._network, remembered)
+        skipped = take_in_folder(self._files, self._index, self._network, self._seal, remembered)
         self._executor.remove_orphaned_media()
         self._index.forget_emptied()
         self._mark.unlink(missing_ok=True)
@@ -246,7 +249,7 @@ class Writer:
             and recording_file_name(speaker_id, number) not in names
             for number in numbers
         ):
-            take_in_folder(self._files, self._index, self._network, {})
+            take_in_folder(self._files, self._index, self._network, self._seal, {})
             known = self._index.recordings(speaker_id)
         return known
 
@@ -343,7 +346,8 @@ class Writer:
         return [self._write(f"{VOICES}/{profile_file_name(speaker_id)}", data)]
 
     def _write(self, path: str, data: bytes, recording: Recording | None = None) -> Waiting:
-        return Waiting(files.write_temporary(self._files, data), path, recording)
+        kept = self._seal.seal(data, sealed_name(path))
+        return Waiting(files.write_temporary(self._files, kept), path, recording)
 
     def _take_back(self, put: Sequence[Waiting]) -> None:
         """Removes files of a change that is not made, whether they have their names or not."""

@@ -11,26 +11,22 @@ from utils.errors import NotReady
 from utils.gallery.records import Changes, IndexReplaced
 from utils.postgres.database import Database
 from utils.scoring import EMBEDDING_SIZE, check_unit_rows
+from utils.sealing import Seal
 
 # A speaker as the query below puts it together, in PostgreSQL's own binary forms; a vector is its
-# size, two unused bytes and its numbers.
+# size, two unused bytes and its numbers. What is sealed has one length.
+_BEGINNING = [("slot", ">i8"), ("speech_s", ">f8"), ("until_s", ">f8")]
 _ROW = np.dtype(
-    [
-        ("slot", ">i8"),
-        ("speech_s", ">f8"),
-        ("until_s", ">f8"),
-        ("size", ">i2"),
-        ("unused", ">i2"),
-        ("centroid", ">f4", EMBEDDING_SIZE),
-    ]
+    [*_BEGINNING, ("size", ">i2"), ("unused", ">i2"), ("centroid", ">f4", EMBEDDING_SIZE)]
 )
+_CENTROID_BYTES = 4 * EMBEDDING_SIZE
 _NONE = "'NaN'::double precision"
 # A thousand speakers a row: a row of its own for each takes the driver three times as long.
 _SPEAKERS = f"""
     SELECT string_agg(speaker_id, E'\\n' ORDER BY slot),
            string_agg(int8send(slot) || float8send(coalesce(speech_s, {_NONE}))
                || float8send(coalesce(extract(epoch FROM consent_until)::double precision, {_NONE}))
-               || vector_send(centroid), ''::bytea ORDER BY slot)
+               || {{}}, ''::bytea ORDER BY slot)
     FROM speaker_gallery.speaker
     WHERE collection_id = %s AND model_id = %s AND changed > %s AND speaker_id IS NOT NULL
     GROUP BY slot / 1000
@@ -40,9 +36,15 @@ _SPEAKERS = f"""
 class ChangeSource:
     """Where a view of one collection learns what is new."""
 
-    def __init__(self, database: Database, collection_id: int) -> None:
+    def __init__(self, database: Database, collection_id: int, seal: Seal) -> None:
         self._database = database
         self._collection = collection_id
+        self._seal = seal
+        self._row, self._query = _ROW, _SPEAKERS.format("vector_send(centroid)")
+        if seal.key_id is not None:
+            kept = f"V{_CENTROID_BYTES + seal.overhead}"
+            self._row = np.dtype([*_BEGINNING, ("centroid", kept)])
+            self._query = _SPEAKERS.format("sealed")
 
     def is_replaced(self) -> bool:
         return False  # `data_version` says so
@@ -74,21 +76,41 @@ class ChangeSource:
                 asked,
             ).fetchall()
             with connection.cursor(binary=True) as cursor:
-                blocks = cursor.execute(_SPEAKERS, asked).fetchall()
+                blocks = cursor.execute(self._query, asked).fetchall()
         ids = [one for lines, _ in blocks for one in lines.split("\n")]  # no ID has one in it
-        numbers = np.frombuffer(b"".join(data for _, data in blocks), _ROW)
+        numbers = np.frombuffer(b"".join(data for _, data in blocks), self._row)
+        centroids = self._centroids(ids, numbers["centroid"])
         return Changes(
             change=change,
             everything=everything,
             emptied=[row[0] for row in emptied],
             speakers=list(zip(numbers["slot"].tolist(), ids, strict=True)),
-            centroids=_checked(numbers["centroid"].astype(np.float32)),
+            centroids=centroids,
             enrolled_s=[None if one != one else one for one in numbers["speech_s"].tolist()],
             consent_until=[_moment(one) for one in numbers["until_s"].tolist()],
         )
 
     def close(self) -> None:
         return  # the connections are the database's
+
+    def _centroids(self, ids: list[str], kept: np.ndarray) -> np.ndarray:
+        """float32 (n, 64), of what the database has of each."""
+        try:
+            if len(ids) != len(kept):
+                raise ValueError("some are missing")
+            if self._seal.key_id is None:
+                rows = kept.astype(np.float32)
+            else:
+                opened = b"".join(
+                    self._seal.unseal(one.tobytes(), speaker_id)
+                    for one, speaker_id in zip(kept, ids, strict=True)
+                )
+                rows = np.frombuffer(opened, "<f4").reshape(-1, EMBEDDING_SIZE)
+            if len(rows):
+                check_unit_rows(rows)
+        except ValueError as error:
+            raise NotReady(f"The database's centroids are damaged: {error}.") from error
+        return rows
 
     def _state(self, connection: psycopg.Connection) -> tuple[int, int]:
         row = connection.execute(
@@ -98,15 +120,6 @@ class ChangeSource:
         if row is None:
             raise IndexReplaced
         return row[0], row[1]
-
-
-def _checked(centroids: np.ndarray) -> np.ndarray:
-    try:
-        if len(centroids):
-            check_unit_rows(centroids)
-    except ValueError as error:
-        raise NotReady(f"The database's centroids are damaged: {error}.") from error
-    return centroids
 
 
 def _moment(seconds: float) -> str | None:

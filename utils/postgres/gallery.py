@@ -20,6 +20,7 @@ from utils.postgres.changes import ChangeSource
 from utils.postgres.database import Database
 from utils.postgres.following import Follower
 from utils.postgres.rows import Part, Rows
+from utils.sealing import NO_SEAL, Seal
 from utils.speaker_id import check_speaker_id, parse_recording_file_name
 
 
@@ -34,20 +35,23 @@ class PostgresGallery(Gallery):
         *,
         calibration_id: str | None = None,
         keep_recordings: bool = False,
+        seal: Seal = NO_SEAL,
     ) -> None:
         """Reads who is enrolled.
 
         Args:
             collection: one that there is.
             model_id, calibration_id, keep_recordings: see `Gallery`.
+            seal: of all voices in the database. An empty one is marked with it.
 
         Raises:
             NoSuchCollection: there is none.
-            NotReady: the database does not answer.
+            NotReady: the database does not answer, or is sealed otherwise.
         """
         super().__init__(Network(model_id, calibration_id), keep_recordings)
         self._database = database
         self._collection = collection
+        self._seal = seal
         self._lock = threading.Lock()
         self._follower: Follower | None = None
         self._is_closed = False
@@ -116,7 +120,7 @@ class PostgresGallery(Gallery):
             parts = []
             for old, take in takes.items():
                 if old in now:
-                    media = rows.file(speaker_id, old.number, "media")
+                    media = rows.media(speaker_id, old.number)
                     part = self._part(speaker_id, old.number, replace(take, media=media))
                     recording = replace(part.recording, enrolled_at=old.enrolled_at)
                     parts.append(replace(part, recording=recording))
@@ -188,19 +192,15 @@ class PostgresGallery(Gallery):
             return rows.recordings(check_speaker_id(speaker_id))
 
     def file(self, recording: Recording) -> bytes:
-        data = self._stored(recording, "file")
+        with self._asking() as rows:
+            data = rows.file(*_place(recording))
         if data is None:
             raise FileNotFoundError("the recording was deleted meanwhile")
         return data
 
     def media(self, recording: Recording) -> bytes | None:
-        return self._stored(recording, "media")
-
-    def _stored(self, recording: Recording, column: str) -> bytes | None:
-        name = parse_recording_file_name(recording.file_name)
-        assert name is not None, "a gallery's recordings are named as ours"
         with self._asking() as rows:
-            return rows.file(name.speaker_id, recording.number, column)
+            return rows.media(*_place(recording))
 
     def _part(self, speaker_id: str, number: str, take: Take) -> Part:
         data = encode_embeddings(take.embeddings)
@@ -224,7 +224,8 @@ class PostgresGallery(Gallery):
                 Skipped(name, f"made by another network, {model}")
                 for name, model in rows.foreign(self.model_id)
             ]
-        self._view = View(ChangeSource(self._database, self._collection_id), self.model_id)
+        source = ChangeSource(self._database, self._collection_id, self._seal)
+        self._view = View(source, self.model_id)
         self._view.snapshot()
         with self._lock:
             if self._follower is not None:
@@ -236,7 +237,7 @@ class PostgresGallery(Gallery):
         """Makes this thread the collection's only writer, of all servers, until it commits."""
         self._check_usable()
         with self._database.transaction() as connection:
-            rows = Rows(connection, self._collection_id)
+            rows = Rows(connection, self._collection_id, self._seal)
             try:
                 rows.begin()
             except IndexReplaced as error:
@@ -249,8 +250,14 @@ class PostgresGallery(Gallery):
     def _asking(self) -> Iterator[Rows]:
         self._check_usable()
         with self._database.connection() as connection:
-            yield Rows(connection, self._collection_id)
+            yield Rows(connection, self._collection_id, self._seal)
 
     def _check_usable(self) -> None:
         if self._is_closed:
             raise RuntimeError("the gallery is closed")
+
+
+def _place(recording: Recording) -> tuple[str, str]:
+    name = parse_recording_file_name(recording.file_name)
+    assert name is not None, "a gallery's recordings are named as ours"
+    return name.speaker_id, recording.number

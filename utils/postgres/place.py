@@ -9,20 +9,23 @@ from utils.place import DEFAULT, Place
 from utils.postgres.database import Database
 from utils.postgres.gallery import PostgresGallery
 from utils.postgres.keys import KeyTable
+from utils.sealing import NO_SEAL, Seal
 
 
 class PostgresPlace(Place):
     """A database, which several servers may share."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, seal: Seal = NO_SEAL) -> None:
         """Connects to nothing yet.
 
         Args:
             address: postgresql://...
+            seal: of the voices in it.
 
         Raises:
             NotReady: the address cannot be read.
         """
+        super().__init__(seal)
         self._database = Database(address)
 
     @property
@@ -46,6 +49,7 @@ class PostgresPlace(Place):
             model_id,
             calibration_id=calibration_id,
             keep_recordings=keep_recordings,
+            seal=self.seal,
         )
 
     def has(self, collection: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 import psycopg
 from psycopg.rows import tuple_row
 
+from utils.errors import NotReady
+from utils.gallery.names import VOICES, media_path, sealed_name
 from utils.gallery.npy import decode_embeddings
 from utils.gallery.profile import (
     DeletedFile,
@@ -24,6 +26,7 @@ from utils.gallery.profile import (
 )
 from utils.gallery.records import IndexReplaced, Recording
 from utils.gallery.rules import centroids_by_network
+from utils.sealing import Seal, check_key
 from utils.speaker_id import profile_file_name, recording_file_name
 
 CHANNEL = "speaker_gallery"  # NOTIFY: a collection's number, after each of its changes
@@ -42,9 +45,10 @@ class Part:
 class Rows:
     """The rows of one collection."""
 
-    def __init__(self, connection: psycopg.Connection, collection_id: int) -> None:
+    def __init__(self, connection: psycopg.Connection, collection_id: int, seal: Seal) -> None:
         self._connection = connection
         self._collection = collection_id
+        self._seal = seal
         self._change = 0
 
     def begin(self) -> None:
@@ -52,6 +56,7 @@ class Rows:
 
         Raises:
             IndexReplaced: the collection is gone.
+            NotReady: the database's voices are sealed otherwise.
         """
         rows = self._rows(
             "UPDATE speaker_gallery.collection SET change = change + 1 WHERE collection_id = %s"
@@ -61,6 +66,7 @@ class Rows:
         if not rows:
             raise IndexReplaced
         self._change = rows[0][0]
+        self._mark()
         self._rows("SELECT pg_notify(%s, %s)", CHANNEL, str(self._collection))
 
     def recordings(self, speaker_id: str) -> list[Recording]:
@@ -82,14 +88,35 @@ class Rows:
             self._collection,
             speaker_id,
         )
-        return decode_profile(rows[0][0].encode()) if rows else Profile()
+        if not rows:
+            return Profile()
+        return decode_profile(self._unsealed(rows[0][0], profile_file_name(speaker_id)))
 
     def record(self, speaker_id: str) -> SpeakerRecord:
         """All that is said of a speaker; raises NotEnrolled if there is no recording."""
         return describe_speaker(speaker_id, self.recordings(speaker_id), self.profile(speaker_id))
 
-    def file(self, speaker_id: str, number: str, column: str) -> bytes | None:
-        """What is in the column `file` or `media` of a recording; None of one that is not there."""
+    def file(self, speaker_id: str, number: str) -> bytes | None:
+        """The .npy file of a recording; None of one that is not there.
+
+        Raises:
+            ValueError: it is not what was sealed.
+        """
+        kept = self._kept(speaker_id, number, "file")
+        name = recording_file_name(speaker_id, number)
+        return kept if kept is None else self._seal.unseal(kept, name)
+
+    def media(self, speaker_id: str, number: str) -> bytes | None:
+        """The sound of a recording; None where it is not kept.
+
+        Raises:
+            ValueError: it is not what was sealed.
+        """
+        kept = self._kept(speaker_id, number, "media")
+        name = sealed_name(media_path(recording_file_name(speaker_id, number)))
+        return kept if kept is None else self._seal.unseal(kept, name)
+
+    def _kept(self, speaker_id: str, number: str, column: str) -> bytes | None:
         rows = self._rows(
             f"SELECT {column} FROM speaker_gallery.recording"  # noqa: S608
             " WHERE collection_id = %s AND speaker_id = %s AND number = %s",
@@ -157,8 +184,7 @@ class Rows:
                         speaker_id,
                         speaker_id.casefold(),
                         *astuple(part.recording)[1:],
-                        part.file,
-                        part.media,
+                        *self._sealed(part),
                     )
                     for part in parts
                 ],
@@ -176,38 +202,38 @@ class Rows:
         )
 
     def put_profile(self, speaker_id: str, profile: Profile) -> None:
-        """Makes this all that is known of a speaker; `settle` is to follow."""
+        """Makes this all that is known of a speaker, as of now; `settle` is to follow."""
+        self._write_profile(speaker_id, profile.at(datetime.now(UTC)))
+
+    def _write_profile(self, speaker_id: str, profile: Profile) -> None:
         self._rows(
             "DELETE FROM speaker_gallery.profile WHERE collection_id = %s AND speaker_id = %s",
             self._collection,
             speaker_id,
         )
         if not profile.is_empty:
-            document = encode_profile(profile.at(datetime.now(UTC))).decode()
+            document = encode_profile(profile)
             self._rows(
                 "INSERT INTO speaker_gallery.profile VALUES (%s, %s, %s, %s)",
                 self._collection,
                 speaker_id,
-                document,
+                self._seal.seal(document, profile_file_name(speaker_id)),
                 profile.consent.until if profile.consent else None,
             )
 
     def move(self, speaker_id: str, new_id: str) -> None:
         """Gives recordings and profile to another ID; `settle` of both is to follow."""
-        which = " WHERE collection_id = %s AND speaker_id = %s"
-        self._rows(
-            f"UPDATE speaker_gallery.recording SET speaker_id = %s, folded = %s{which}",  # noqa: S608
-            new_id,
-            new_id.casefold(),
-            self._collection,
-            speaker_id,
-        )
-        self._rows(
-            f"UPDATE speaker_gallery.profile SET speaker_id = %s{which}",  # noqa: S608
-            new_id,
-            self._collection,
-            speaker_id,
-        )
+        parts = []
+        for old in self.recordings(speaker_id):
+            file = self.file(speaker_id, old.number)
+            assert file is not None, "it was listed in this transaction"
+            new = replace(old, file_name=recording_file_name(new_id, old.number))
+            parts.append(Part(new, file, self.media(speaker_id, old.number)))
+        profile = self.profile(speaker_id)
+        self.drop(speaker_id)
+        self._write_profile(speaker_id, Profile())
+        self.put(new_id, parts)
+        self._write_profile(new_id, profile)
 
     def settle(self, speaker_id: str) -> None:
         """Makes what searching threads see of a speaker follow from the recordings and profile.
@@ -224,12 +250,14 @@ class Rows:
         known = [
             (Recording(recording_file_name(speaker_id, row[0]), *row[:-1]), row[-1]) for row in rows
         ]
-        centroids = centroids_by_network([(one, decode_embeddings(file)) for one, file in known])
+        centroids = centroids_by_network(
+            [(one, decode_embeddings(self._unsealed(file, one.file_name))) for one, file in known]
+        )
         consent = self.profile(speaker_id).consent
         until = consent.until if consent else None
         self._rows(
             "UPDATE speaker_gallery.speaker SET speaker_id = NULL, centroid = NULL,"
-            " speech_s = NULL, consent_until = NULL, changed = %s"
+            " sealed = NULL, speech_s = NULL, consent_until = NULL, changed = %s"
             " WHERE collection_id = %s AND speaker_id = %s AND NOT model_id = ANY (%s)",
             self._change,
             self._collection,
@@ -248,17 +276,21 @@ class Rows:
         speech_s: float | None,
         until: str | None,
     ) -> None:
+        sealed = None
+        if self._seal.key_id is not None:
+            sealed = self._seal.seal(centroid.astype("<f4").tobytes(), speaker_id)
         self._rows(
-            "INSERT INTO speaker_gallery.speaker"
-            " (collection_id, speaker_id, model_id, centroid, speech_s, consent_until, changed)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+            "INSERT INTO speaker_gallery.speaker (collection_id, speaker_id, model_id, centroid,"
+            " sealed, speech_s, consent_until, changed)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (collection_id, speaker_id, model_id) DO UPDATE SET"
-            " centroid = excluded.centroid, speech_s = excluded.speech_s,"
+            " centroid = excluded.centroid, sealed = excluded.sealed, speech_s = excluded.speech_s,"
             " consent_until = excluded.consent_until, changed = excluded.changed",
             self._collection,
             speaker_id,
             model_id,
-            centroid,
+            centroid if sealed is None else None,
+            sealed,
             speech_s,
             until,
             self._change,
@@ -279,13 +311,12 @@ class Rows:
         files = []
         for one, digest, size, media_digest, media_size in rows:
             name = recording_file_name(speaker_id, one)
-            files.append(DeletedFile(f"voice_gallery/{name}", digest.hex(), size))
+            files.append(DeletedFile(f"{VOICES}/{name}", digest.hex(), size))
             if media_digest is not None:
-                media = f"recordings/{name.removesuffix('.npy')}.media"
-                files.append(DeletedFile(media, media_digest.hex(), media_size))
+                files.append(DeletedFile(media_path(name), media_digest.hex(), media_size))
         profile = [] if number else self._profile_document(speaker_id)
         for document in profile:
-            name = f"voice_gallery/{profile_file_name(speaker_id)}"
+            name = f"{VOICES}/{profile_file_name(speaker_id)}"
             files.append(DeletedFile(name, hashlib.sha256(document).hexdigest(), len(document)))
         return files
 
@@ -318,7 +349,28 @@ class Rows:
             self._collection,
             speaker_id,
         )
-        return [row[0].encode() for row in rows]
+        return [row[0] for row in rows]
+
+    def _mark(self) -> None:
+        """Looks whether the seal is this database's, and marks an empty one with it."""
+        rows = self._rows("SELECT key_id FROM speaker_gallery.encryption")
+
+        def is_empty() -> bool:
+            return not self._rows("SELECT 1 FROM speaker_gallery.recording LIMIT 1")
+
+        if check_key(rows[0][0] if rows else None, self._seal, is_empty):
+            self._rows("INSERT INTO speaker_gallery.encryption VALUES (%s)", self._seal.key_id)
+
+    def _sealed(self, part: Part) -> tuple[bytes, bytes | None]:
+        name = part.recording.file_name
+        file, media = self._seal.seal(part.file, name), part.media
+        return file, media and self._seal.seal(media, sealed_name(media_path(name)))
+
+    def _unsealed(self, kept: bytes, name: str) -> bytes:
+        try:
+            return self._seal.unseal(kept, name)
+        except ValueError as error:
+            raise NotReady(f"The database has something that is not ours: {error}.") from error
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
         with self._connection.cursor(row_factory=tuple_row) as cursor:

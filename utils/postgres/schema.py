@@ -68,7 +68,19 @@ CREATE TABLE speaker_gallery.key (
     revoked_at text
 );
 """
-MIGRATIONS = (_FIRST,)  # of version 1, 2, ...: what is released is never changed
+# Voices may be sealed: the database then does not know the centroid's numbers. One row says with
+# which key; without it nothing is sealed.
+_SECOND = """
+CREATE TABLE speaker_gallery.encryption (key_id text NOT NULL);
+CREATE UNIQUE INDEX encryption_once ON speaker_gallery.encryption ((true));
+ALTER TABLE speaker_gallery.speaker
+    DROP CONSTRAINT speaker_check,
+    ADD COLUMN sealed bytea,
+    ADD CHECK ((speaker_id IS NULL) = (centroid IS NULL AND sealed IS NULL));
+ALTER TABLE speaker_gallery.profile
+    ALTER COLUMN document TYPE bytea USING convert_to(document, 'UTF8');
+"""
+MIGRATIONS = (_FIRST, _SECOND)  # of version 1, 2, ...: what is released is never changed
 
 
 def is_there(connection: psycopg.Connection) -> bool:
