@@ -22,6 +22,9 @@ from utils.errors import NotReady
 from web import logs
 from web.settings import Settings, read_settings
 
+CONNECTIONS_PER_THREAD = 4
+BACKLOG = 256  # connections that the system holds before a process takes them
+
 
 def main() -> None:
     settings = read_settings()
@@ -88,6 +91,9 @@ def serve_with_gunicorn(settings: Settings) -> None:
                 "worker_class": "gthread",
                 "workers": settings.processes,
                 "threads": settings.request_threads,
+                # whoever comes beyond these tries again: a flood is soon over for all others
+                "worker_connections": CONNECTIONS_PER_THREAD * settings.request_threads,
+                "backlog": BACKLOG,
                 "graceful_timeout": math.ceil(settings.stop_s),
                 # a worker that makes no sign for so long is replaced; decoding is bounded below it
                 "timeout": math.ceil(settings.max_decode_s + settings.stop_s),

@@ -6,12 +6,15 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from urllib.parse import quote
 
 import requests
+from urllib3 import connection_from_url, encode_multipart_formdata
+from urllib3.exceptions import HTTPError
 
 DATA = Path(__file__).parent.parent / "data"
 TIMEOUT_S = 60.0
@@ -44,6 +47,14 @@ class Ledger:
             if not (200 <= status < 300 or status == 503)
         }
 
+    def note_enrolment(self, speaker_id: str, status: int) -> None:
+        """Somebody was to be enrolled, and this came of it."""
+        with self.lock:
+            if status == NO_ANSWER:
+                self.unknown.add(speaker_id)
+            elif 200 <= status < 300:
+                self.enrolled.add(speaker_id)
+
     def missing(self, url: str) -> list[str]:
         """What the server does not have that it answered for, or still has: must be none."""
         has, offset = set(), 0
@@ -70,7 +81,8 @@ class Traffic:
         self._ids = itertools.count()
         clips = [path.read_bytes() for path in sorted(DATA.glob("ast*.mp4"))]
         self._clips = clips
-        self._enrolling = [clip for clip in clips if self._is_enough(clip)]
+        self.enrolling = [clip for clip in clips if self._is_enough(clip)]
+        """Recordings with enough speech to be enrolled."""
         self._settle()
 
     def closed_loop(self, clients: int, seconds: float) -> float:
@@ -120,39 +132,15 @@ class Traffic:
         if what == "enrol":
             self._enrol(f"visitor {next(self._ids)} of {self._seed}", random, due)
         else:
-            self._send(
-                "identify",
-                due,
-                lambda: requests.post(
-                    f"{self._url}/v1/identify",
-                    files={"audio": random.choice(self._clips)},
-                    timeout=TIMEOUT_S,
-                ),
-            )
+            self._post("identify", due, "/v1/identify", random.choice(self._clips))
 
     def _enrol(self, speaker_id: str, random: Random, due: float) -> None:
-        status = self._send(
-            "enrol",
-            due,
-            lambda: requests.post(
-                f"{self._url}/v1/speakers",
-                data={"speaker_id": speaker_id},
-                files={"audio": random.choice(self._enrolling)},
-                timeout=TIMEOUT_S,
-            ),
-        )
-        with self.ledger.lock:
-            if status == NO_ANSWER:
-                self.ledger.unknown.add(speaker_id)
-            elif 200 <= status < 300:
-                self.ledger.enrolled.add(speaker_id)
+        clip = random.choice(self.enrolling)
+        status = self._post("enrol", due, "/v1/speakers", clip, speaker_id=speaker_id)
+        self.ledger.note_enrolment(speaker_id, status)
 
     def _delete(self, speaker_id: str, due: float) -> None:
-        status = self._send(
-            "delete",
-            due,
-            lambda: requests.delete(f"{self._url}/v1/speakers/{speaker_id}", timeout=TIMEOUT_S),
-        )
+        status = self._send("delete", due, "DELETE", f"/v1/speakers/{quote(speaker_id)}")
         with self.ledger.lock:
             if 200 <= status < 300:
                 self.ledger.deleted.add(speaker_id)
@@ -161,10 +149,24 @@ class Traffic:
             else:  # refused: it stays
                 self.ledger.enrolled.add(speaker_id)
 
-    def _send(self, what: str, due: float, send: Callable[[], requests.Response]) -> int:
+    def _post(self, what: str, due: float, path: str, clip: bytes, **fields: str) -> int:
+        body, kind = encode_multipart_formdata({"audio": ("clip.mp4", clip), **fields})
+        return self._send(what, due, "POST", path, body, {"Content-Type": kind})
+
+    def _send(
+        self,
+        what: str,
+        due: float,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = {},
+    ) -> int:
+        """By a connection of its own, and by urllib3 alone: it takes a third of the time."""
         try:
-            status = send().status_code
-        except requests.RequestException:
+            with connection_from_url(self._url, timeout=TIMEOUT_S, retries=False) as pool:
+                status = pool.request(method, path, body=body, headers=headers).status
+        except HTTPError:
             status = NO_ANSWER
         with self.ledger.lock:
             self.ledger.statuses[what, status] += 1
@@ -177,7 +179,7 @@ class Traffic:
         reply = requests.post(
             f"{self._url}/v1/speakers",
             data={"speaker_id": "resident"},
-            files={"audio": self._enrolling[0]},
+            files={"audio": self.enrolling[0]},
             timeout=TIMEOUT_S,
         )
         assert reply.status_code in {200, 201, 409}, reply.text

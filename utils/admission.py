@@ -27,6 +27,11 @@ class Admission:
         self._most_waiting = most_waiting
         self._wait_s = wait_s
 
+    @property
+    def is_full(self) -> bool:
+        """Whether `turn` would raise at once, for now."""
+        return not self._free and len(self._queue) >= self._most_waiting
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Waits for a turn, and gives it back at the end.

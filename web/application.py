@@ -25,6 +25,7 @@ from web.logs import log_requests
 from web.loopback import is_loopback
 from web.metrics import count_requests
 from web.openapi import describe_access, make_app
+from web.overload import refuse_early
 from web.problems import answer_problems
 from web.routes import make_routes
 from web.settings import MEBI, Settings
@@ -154,6 +155,7 @@ def create_app(settings: Settings) -> OpenAPI:
     log_requests(app)
     count_requests(app, collections)
     guard(app, keys, settings.access_rules)
+    refuse_early(app, admission)
     show_in_steps(app)
     for routes in (
         make_routes(settings.upload_roots),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from flask import request
@@ -88,10 +89,16 @@ def read_body(model: type[M]) -> M:
 def _form(model: type[BaseModel]) -> dict[str, Any]:
     """Fields and files by name; those that may be repeated as lists."""
     raw: dict[str, Any] = {**request.form.to_dict(), **request.files.to_dict()}
-    for name, schema in model.model_json_schema()["properties"].items():
-        if name in raw and _is_list(schema):
-            raw[name] = request.files.getlist(name) or request.form.getlist(name)
+    for name in _lists(model) & raw.keys():
+        raw[name] = request.files.getlist(name) or request.form.getlist(name)
     return raw
+
+
+@cache
+def _lists(model: type[BaseModel]) -> frozenset[str]:
+    """The fields that may be repeated."""
+    properties = model.model_json_schema()["properties"]
+    return frozenset(name for name, schema in properties.items() if _is_list(schema))
 
 
 def _is_list(schema: dict[str, Any]) -> bool:
