@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo serve request test lint bench lock clean
+.PHONY: help setup demo serve request test lint bench lock sbom audit clean
 
 help: ## say what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,15 @@ bench: $(VENV)/dev.stamp ## time a request beside the original way of answering 
 
 lock: $(VENV)/dev.stamp ## pin what pyproject.toml asks for, for all its Pythons and systems
 	./requirements/lock.sh
+
+sbom: $(VENV)/supply.stamp ## write what the server consists of, as CycloneDX, to out/sbom.json
+	@mkdir -p out
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-format JSON --output-file out/sbom.json requirements/server.txt
+
+audit: $(VENV)/supply.stamp ## ask PyPI whether a pinned package has a known weakness
+	$(BIN)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+		--requirement requirements/server.txt --requirement requirements.txt
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis out

@@ -71,6 +71,7 @@ def serve_with_gunicorn(settings: Settings) -> None:
     from gunicorn.glogging import Logger
 
     from web.application import create_app
+    from web.patience import impatient_worker
 
     class OneLog(Logger):  # type: ignore[misc]
         """Gunicorn's own lines go where all others go."""
@@ -88,7 +89,7 @@ def serve_with_gunicorn(settings: Settings) -> None:
         def load_config(self) -> None:
             chosen: dict[str, Any] = {
                 "bind": f"{settings.host}:{settings.port}",
-                "worker_class": "gthread",
+                "worker_class": impatient_worker(settings.max_upload_s),
                 "workers": settings.processes,
                 "threads": settings.request_threads,
                 # whoever comes beyond these tries again: a flood is soon over for all others
@@ -122,6 +123,7 @@ def serve_with_waitress(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         threads=settings.request_threads,
+        channel_timeout=math.ceil(settings.max_upload_s),
     )
     for name in ("SIGTERM", "SIGINT"):
         signal.signal(getattr(signal, name), lambda *_: server.close())

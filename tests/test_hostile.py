@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import requests
 
 from evaluation.server import running_server
 from tests import api
@@ -42,6 +44,24 @@ def test_a_body_in_chunks_of_no_size_is_refused(tmp_path: Path) -> None:
             with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
                 connection.sendall(head + body)
                 assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_clients_that_do_not_go_on_are_not_waited_for(tmp_path: Path) -> None:
+    flags = ("--threads", "1", "--max-waiting", "0", "--max-live", "1", "--max-upload-s", "1")
+    head = b"POST /v1/identify HTTP/1.1\r\nHost: localhost\r\n"
+    form = head + b"Content-Type: multipart/form-data; boundary=b\r\n"
+    sized = form + b"Content-Length: 9999\r\n\r\n--b"
+    chunked = form + b"Transfer-Encoding: chunked\r\n\r\n3\r\n--b"
+    with running_server(tmp_path, "--decoders", "0", *flags) as server, ExitStack() as stack:
+        silent = []
+        for beginning in [head, sized, chunked] * 5:  # more than it has threads
+            address = ("127.0.0.1", server.port)
+            silent.append(stack.enter_context(socket.create_connection(address, timeout=20)))
+            silent[-1].sendall(beginning)
+        assert requests.get(f"{server.url}/readyz", timeout=20).ok
+        for number, one in enumerate(silent):
+            answer = one.recv(100)
+            assert answer.startswith(b"HTTP/1.1 408 ") if number % 3 else answer == b""
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])

@@ -265,3 +265,22 @@ def test_a_stop_ends_a_session_with_its_last_answer(tmp_path: Path) -> None:
         assert told[-1]["code"] == 1001
         assert told[-2]["final"]
         assert server.process.wait(20) == 0
+
+
+def test_a_session_may_pause_for_longer_than_an_upload_may_take(tmp_path: Path) -> None:
+    with running_server(tmp_path, "--max-upload-s", "1") as server:
+        with clip(1, 0).open("rb") as file:
+            requests.post(
+                f"{server.url}/v1/speakers",
+                data={"speaker_id": "s1"},
+                files={"audio": file},
+                timeout=30,
+            ).raise_for_status()
+        socket = connect(server)
+        socket.send(json.dumps(START))
+        for data in np.array_split(np.frombuffer(pcm(clip(1, 0)), np.int16), 2):
+            time.sleep(1.5)
+            socket.send(data.tobytes())
+        socket.send(json.dumps({"type": "end"}))
+        told = listen(socket)
+        assert told[-1] == {"type": "closed", "code": 1000}

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, json
 from pydantic import BaseModel, Field, ValidationError
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from utils.errors import (
     BadField,
@@ -106,6 +106,12 @@ def answer_problems(app: Flask, max_mb: float) -> None:
             "fewer than 1,000 fields."
         )
         return problem(413, TooLarge.__name__, detail)
+
+    @app.errorhandler(ClientDisconnected)
+    @app.errorhandler(ConnectionError)
+    def _too_late(_: Exception) -> Response:
+        detail = "The request did not arrive whole, or not in time; send it again."
+        return problem(408, "Request Timeout", detail)
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:

@@ -42,6 +42,7 @@ class Settings:
     engine_threads: int = 1
     max_mb: float = 50.0
     max_seconds: float = 600.0
+    max_upload_s: float = 60.0
     max_decode_s: float = 20.0
     decoders: int | Auto = "auto"
     min_speech_s: float = 1.0
@@ -62,7 +63,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         positive = ("processes", "threads", "engine_threads", "max_mb", "max_seconds",
-                    "max_decode_s", "max_recordings", "rate", "max_live", "stop_s",
+                    "max_upload_s", "max_decode_s", "max_recordings", "rate", "max_live", "stop_s",
                     "max_wait_s")  # fmt: skip
         for name in positive:
             if not getattr(self, name) > 0:
@@ -215,6 +216,12 @@ def _parser() -> configargparse.ArgumentParser:
         type=float,
         default=default.max_seconds,
         help="longest recording, seconds of sound",
+    )
+    add(
+        "--max-upload-s",
+        type=float,
+        default=default.max_upload_s,
+        help="longest time that a request may take to arrive, seconds",
     )
     add(
         "--max-decode-s",

@@ -225,10 +225,13 @@ class Rows:
         """Gives recordings and profile to another ID; `settle` of both is to follow."""
         parts = []
         for old in self.recordings(speaker_id):
-            file = self.file(speaker_id, old.number)
+            try:
+                file, media = (ask(speaker_id, old.number) for ask in (self.file, self.media))
+            except ValueError as error:
+                raise NotReady(f"A recording cannot be renamed: {error}.") from error
             assert file is not None, "it was listed in this transaction"
             new = replace(old, file_name=recording_file_name(new_id, old.number))
-            parts.append(Part(new, file, self.media(speaker_id, old.number)))
+            parts.append(Part(new, file, media))
         profile = self.profile(speaker_id)
         self.drop(speaker_id)
         self._write_profile(speaker_id, Profile())
@@ -363,8 +366,10 @@ class Rows:
 
     def _sealed(self, part: Part) -> tuple[bytes, bytes | None]:
         name = part.recording.file_name
-        file, media = self._seal.seal(part.file, name), part.media
-        return file, media and self._seal.seal(media, sealed_name(media_path(name)))
+        media = part.media
+        if media is not None:
+            media = self._seal.seal(media, sealed_name(media_path(name)))
+        return self._seal.seal(part.file, name), media
 
     def _unsealed(self, kept: bytes, name: str) -> bytes:
         try:
