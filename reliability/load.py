@@ -24,7 +24,7 @@ from benchmarks.report import machine
 from evaluation.files import fill_marked, write_json
 from evaluation.server import ServerProcess, running_server
 from reliability.flood import PATIENCE_S, flood
-from reliability.traffic import NO_ANSWER, TIMEOUT_S, Ledger, Traffic
+from reliability.traffic import NO_ANSWER, TIMEOUT_S, Ledger, Traffic, enrolling_clips
 from reliability.watching import Watch
 
 ROOT = Path(__file__).parent.parent
@@ -119,7 +119,7 @@ def _steady(server: ServerProcess, watch: Watch, rate: float, seconds: float) ->
 def _overload(
     server: ServerProcess, ledger: Ledger, seconds: float, capacity: float
 ) -> dict[str, Any]:
-    clips = Traffic(server.url, Ledger()).enrolling
+    clips = enrolling_clips(server.url)
     is_over = threading.Event()
     with ThreadPoolExecutor(1) as beside:
         flooding = beside.submit(

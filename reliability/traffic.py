@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from urllib.parse import quote
@@ -71,6 +72,23 @@ class Ledger:
         return lost + back
 
 
+@cache
+def sample_clips() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(DATA.glob("ast*.mp4"))]
+
+
+@cache
+def enrolling_clips(url: str) -> list[bytes]:
+    """Those of them with enough speech to be enrolled, as a server hears it."""
+    found = []
+    for clip in sample_clips():
+        reply = requests.post(f"{url}/v1/embed", files={"audio": clip}, timeout=TIMEOUT_S)
+        reply.raise_for_status()
+        if reply.json()["quality"]["speech_s"] >= 3.0:
+            found.append(clip)
+    return found
+
+
 class Traffic:
     """Many clients at once against one server."""
 
@@ -79,10 +97,8 @@ class Traffic:
         self.ledger = ledger
         self._seed = seed
         self._ids = itertools.count()
-        clips = [path.read_bytes() for path in sorted(DATA.glob("ast*.mp4"))]
-        self._clips = clips
-        self.enrolling = [clip for clip in clips if self._is_enough(clip)]
-        """Recordings with enough speech to be enrolled."""
+        self._clips = sample_clips()
+        self._enrolling = enrolling_clips(url)
         self._settle()
 
     def closed_loop(self, clients: int, seconds: float) -> float:
@@ -135,7 +151,7 @@ class Traffic:
             self._post("identify", due, "/v1/identify", random.choice(self._clips))
 
     def _enrol(self, speaker_id: str, random: Random, due: float) -> None:
-        clip = random.choice(self.enrolling)
+        clip = random.choice(self._enrolling)
         status = self._post("enrol", due, "/v1/speakers", clip, speaker_id=speaker_id)
         self.ledger.note_enrolment(speaker_id, status)
 
@@ -179,13 +195,7 @@ class Traffic:
         reply = requests.post(
             f"{self._url}/v1/speakers",
             data={"speaker_id": "resident"},
-            files={"audio": self.enrolling[0]},
+            files={"audio": self._enrolling[0]},
             timeout=TIMEOUT_S,
         )
         assert reply.status_code in {200, 201, 409}, reply.text
-
-    def _is_enough(self, clip: bytes) -> bool:
-        """Whether there is enough speech to enrol; nobody is."""
-        reply = requests.post(f"{self._url}/v1/embed", files={"audio": clip}, timeout=TIMEOUT_S)
-        reply.raise_for_status()
-        return bool(reply.json()["quality"]["speech_s"] >= 3.0)
