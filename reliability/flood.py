@@ -19,7 +19,7 @@ PATIENCE_S = 20.0  # after which a client goes away
 MOST_OPEN = 8_000  # connections at once; the system lends no more than some thousand ports a minute
 
 
-def flood(
+async def flood(
     url: str,
     ledger: Ledger,
     clips: list[bytes],
@@ -36,17 +36,6 @@ def flood(
     Returns:
         How many a second were really sent.
     """
-    return asyncio.run(_flood(url, ledger, clips, rate, seconds, is_over))
-
-
-async def _flood(
-    url: str,
-    ledger: Ledger,
-    clips: list[bytes],
-    rate: float,
-    seconds: float,
-    is_over: threading.Event,
-) -> float:
     begin = time.monotonic()
     open_now: set[asyncio.Task[None]] = set()
     sent = 0

@@ -8,6 +8,7 @@ steady rate, whatever the answers take, and are timed from when they were due.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import tempfile
 import threading
 import time
@@ -123,7 +124,7 @@ def _overload(
     is_over = threading.Event()
     with ThreadPoolExecutor(1) as beside:
         flooding = beside.submit(
-            flood, server.url, ledger, clips, TIMES * capacity, seconds, is_over
+            asyncio.run, flood(server.url, ledger, clips, TIMES * capacity, seconds, is_over)
         )
         is_over.wait()
         recovered_s = _recovery_s(server)

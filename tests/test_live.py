@@ -33,17 +33,21 @@ def clip(speaker: int, number: int) -> Path:
     return DATA / f"ast{speaker}@example.org-{number}.mp4"
 
 
+def enrol(server: ServerProcess, speaker: int) -> None:
+    with clip(speaker, 0).open("rb") as file:
+        requests.post(
+            f"{server.url}/v1/speakers",
+            data={"speaker_id": f"s{speaker}"},
+            files={"audio": file},
+            timeout=30,
+        ).raise_for_status()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with running_server(tmp_path_factory.mktemp("live") / "gallery") as running:
         for speaker in (1, 3, 4):
-            with clip(speaker, 0).open("rb") as file:
-                requests.post(
-                    f"{running.url}/v1/speakers",
-                    data={"speaker_id": f"s{speaker}"},
-                    files={"audio": file},
-                    timeout=30,
-                ).raise_for_status()
+            enrol(running, speaker)
         yield running
 
 
@@ -246,13 +250,7 @@ def test_a_key_comes_as_a_header_or_as_a_protocol_and_scores_are_coarse(tmp_path
 
 def test_a_stop_ends_a_session_with_its_last_answer(tmp_path: Path) -> None:
     with running_server(tmp_path / "gallery") as server:
-        with clip(1, 0).open("rb") as file:
-            requests.post(
-                f"{server.url}/v1/speakers",
-                data={"speaker_id": "s1"},
-                files={"audio": file},
-                timeout=30,
-            ).raise_for_status()
+        enrol(server, 1)
         socket = connect(server)
         socket.send(json.dumps(START))
         socket.send(pcm(clip(1, 1))[:150_000])
@@ -269,13 +267,7 @@ def test_a_stop_ends_a_session_with_its_last_answer(tmp_path: Path) -> None:
 
 def test_a_session_may_pause_for_longer_than_an_upload_may_take(tmp_path: Path) -> None:
     with running_server(tmp_path, "--max-upload-s", "1") as server:
-        with clip(1, 0).open("rb") as file:
-            requests.post(
-                f"{server.url}/v1/speakers",
-                data={"speaker_id": "s1"},
-                files={"audio": file},
-                timeout=30,
-            ).raise_for_status()
+        enrol(server, 1)
         socket = connect(server)
         socket.send(json.dumps(START))
         for data in np.array_split(np.frombuffer(pcm(clip(1, 0)), np.int16), 2):

@@ -27,7 +27,7 @@ KEY_FILE_VARIABLE = "SPEAKER_GALLERY_KEY_FILE"
 _KEY_BYTES = 32
 _NONCE_BYTES = 12  # drawn at random they stay apart for 2**32 seals of one key
 _MARK = b"SIS1"
-OVERHEAD = len(_MARK) + _NONCE_BYTES + 16  # bytes by which what is sealed is longer
+_TAG_BYTES = 16
 
 
 class Seal(ABC):
@@ -70,7 +70,7 @@ NO_SEAL = NoSeal()
 class KeySeal(Seal):
     """Seals with a key."""
 
-    overhead = OVERHEAD
+    overhead = len(_MARK) + _NONCE_BYTES + _TAG_BYTES
 
     def __init__(self, key: bytes) -> None:
         """Takes a key of 32 bytes, each of them random.
