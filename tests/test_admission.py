@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import threading
 import time
 from collections import Counter
@@ -12,7 +14,7 @@ import pytest
 import requests
 
 from evaluation.server import running_server
-from tests.api import application
+from tests.api import application, refused
 from tests.conftest import DATA
 from utils.admission import Admission
 from utils.errors import Overloaded
@@ -118,17 +120,41 @@ def test_an_overloaded_server_says_so_at_once_and_answers_the_rest(tmp_path: Pat
 
 
 def test_an_upload_is_refused_before_it_is_taken_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with application(tmp_path) as client:
+    caplog.set_level(logging.INFO)
+    with application(tmp_path, max_mb=1) as client:
+        before = client.get("/metrics").text
         monkeypatch.setattr(Admission, "is_full", property(lambda _: True))
         nonsense = {"data": b"no form" * 100_000, "content_type": "multipart/form-data; boundary=x"}
-        reply = client.post("/v1/identify", **nonsense)
-        assert (reply.status_code, reply.headers["Retry-After"]) == (503, "1")
+        body = io.BytesIO(nonsense["data"])
+        reply = client.post(
+            "/v1/identify",
+            input_stream=body,
+            content_length=len(nonsense["data"]),
+            content_type=nonsense["content_type"],
+            headers={"X-Request-ID": "mine"},
+        )
+        assert refused(reply)[:2] == (503, "Overloaded")
+        assert (reply.headers["Retry-After"], reply.headers["X-Request-ID"]) == ("1", "mine")
+        assert not body.read()  # a connection closed with something unread may lose the answer
+        assert caplog.messages[-1].startswith("POST /v1/identify 503 ")
+        metrics = client.get("/metrics").text
+        assert _count(metrics, "/v1/identify") - _count(before, "/v1/identify") == 1
+
+        assert client.post("/nowhere", **nonsense).status_code == 404
+        too_large = {**nonsense, "data": bytes(3 << 20)}
+        assert client.post("/v1/identify", **too_large).status_code == 413
         assert client.get("/v1/speakers").status_code == 200
         assert client.post("/v1/identify", json={"audio": "!"}).status_code == 400
         monkeypatch.undo()
         assert client.post("/v1/identify", **nonsense).status_code == 400
+
+
+def _count(metrics: str, route: str) -> float:
+    """Requests of a route that were answered 5xx, out of what /metrics says."""
+    line = f'speaker_requests_total{{method="POST",route="{route}",status="5xx"}} '
+    return sum(float(each.removeprefix(line)) for each in metrics.splitlines() if line in each)
 
 
 def test_a_queue_is_full_when_nobody_more_may_wait() -> None:

@@ -38,22 +38,43 @@ def log_requests(app: Flask) -> None:
 
     @app.before_request
     def _begin() -> None:
-        asked = request.headers.get(HEADER, "")
-        g.request_id = asked if _SANE.fullmatch(asked) else secrets.token_hex(8)
+        g.request_id = new_request_id(request.headers.get(HEADER, ""))
         g.log_started = time.perf_counter()
 
     @app.after_request
     def _end(response: Response) -> Response:
         response.headers[HEADER] = g.get("request_id", "")
-        fields = {
-            "method": request.method if request.method.isalpha() else "other",
-            "route": request.url_rule.rule if request.url_rule else None,
-            "status": response.status_code,
-            "ms": round(1e3 * (time.perf_counter() - g.get("log_started", time.perf_counter())), 1),
-            "key": g.get("key_id"),
-        }
-        log.info("{method} {route} {status} {ms} ms".format(**fields), extra={"fields": fields})
+        log_answer(
+            request.url_rule.rule if request.url_rule else None,
+            request.method if request.method.isalpha() else "other",
+            response.status_code,
+            time.perf_counter() - g.get("log_started", time.perf_counter()),
+            key_id=g.get("key_id"),
+        )
         return response
+
+
+def new_request_id(asked: str) -> str:
+    """The ID that a client asks for, where it is a plain word; otherwise one of ours."""
+    return asked if _SANE.fullmatch(asked) else secrets.token_hex(8)
+
+
+def log_answer(
+    route: str | None,
+    method: str,
+    status: int,
+    seconds: float,
+    *,
+    key_id: str | None = None,
+    request_id: str | None = None,
+) -> None:
+    """Writes a request's line; `request_id` where Flask knows of no request."""
+    ms = round(1e3 * seconds, 1)
+    fields = {"method": method, "route": route, "status": status, "ms": ms, "key": key_id}
+    log.info(
+        "{method} {route} {status} {ms} ms".format(**fields),
+        extra={"fields": fields, "request_id": request_id},
+    )
 
 
 class _Nameless(logging.Formatter):
@@ -73,7 +94,7 @@ class _AsText(_Nameless):
         super().__init__("%(asctime)s %(levelname)s %(request)s%(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
-        request_id = _request_id()
+        request_id = _request_id(record)
         record.request = f"[{request_id}] " if request_id else ""
         return super().format(record)
 
@@ -86,7 +107,7 @@ class _AsJson(_Nameless):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "request_id": _request_id(),
+            "request_id": _request_id(record),
             "message": record.getMessage(),
             **getattr(record, "fields", {}),
         }
@@ -95,5 +116,6 @@ class _AsJson(_Nameless):
         return json.dumps(told, ensure_ascii=False)
 
 
-def _request_id() -> str | None:
-    return g.get("request_id") if has_request_context() else None
+def _request_id(record: logging.LogRecord) -> str | None:
+    told: str | None = getattr(record, "request_id", None)
+    return told or (g.get("request_id") if has_request_context() else None)

@@ -104,11 +104,19 @@ def count_requests(app: Flask, collections: Collections) -> None:
 
     @app.after_request
     def _count(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule else "none"
-        status = f"{response.status_code // 100}xx"
         known = request.method in {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
-        REQUESTS.labels(route, request.method if known else "other", status).inc()
-        DURATIONS.labels(route).observe(time.perf_counter() - g.get("started", time.perf_counter()))
+        count_answer(
+            request.url_rule.rule if request.url_rule else "none",
+            request.method if known else "other",
+            response.status_code,
+            time.perf_counter() - g.get("started", time.perf_counter()),
+        )
         return response
 
     app.register_api(routes)  # type: ignore[attr-defined]
+
+
+def count_answer(route: str, method: str, status: int, seconds: float) -> None:
+    """Counts one request that was answered."""
+    REQUESTS.labels(route, method, f"{status // 100}xx").inc()
+    DURATIONS.labels(route).observe(seconds)
