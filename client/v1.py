@@ -112,20 +112,21 @@ class V1Client:
             raise RequestFailed(f"no live answer from {url}: {error}") from error
         start = {"type": "start", "format": "pcm_s16le", "sample_rate": sample_rate}
         try:
-            socket.send(json.dumps(start))
-            size = 2 * int(sample_rate * LIVE_PIECE_S)
-            for at in range(0, len(pcm), size):
-                socket.send(pcm[at : at + size])
-                while (message := socket.receive(timeout=0)) is not None:
-                    yield _told(message)
-                time.sleep(LIVE_PIECE_S if in_real_time else 0)
-            socket.send(json.dumps({"type": "end"}))
+            with contextlib.suppress(ConnectionClosed, OSError):  # it may say no before the end
+                socket.send(json.dumps(start))
+                size = 2 * int(sample_rate * LIVE_PIECE_S)
+                for at in range(0, len(pcm), size):
+                    socket.send(pcm[at : at + size])
+                    while (message := socket.receive(timeout=0)) is not None:
+                        yield _told(message)
+                    time.sleep(LIVE_PIECE_S if in_real_time else 0)
+                socket.send(json.dumps({"type": "end"}))
             while (message := socket.receive(timeout=self.connection.timeout_s)) is not None:
                 yield _told(message)
         except ConnectionClosed:
             return
         finally:
-            with contextlib.suppress(ConnectionClosed):
+            with contextlib.suppress(ConnectionClosed, OSError):
                 socket.close()
             socket.sock.close()
 

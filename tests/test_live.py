@@ -27,6 +27,8 @@ from utils.keys import KeyFile
 
 START = {"type": "start", "format": "pcm_s16le", "sample_rate": 16_000}
 PIECE = 3_200  # bytes: 0.1 s
+GONE = (ConnectionClosed, OSError)
+"""What sending raises once the server has closed, or while it does."""
 
 
 def clip(speaker: int, number: int) -> Path:
@@ -100,7 +102,7 @@ def listen(socket: Client) -> list[dict[str, Any]]:
 
 
 def hang_up(socket: Client) -> None:
-    with contextlib.suppress(ConnectionClosed):
+    with contextlib.suppress(*GONE):
         socket.close()
     socket.sock.close()
 
@@ -109,7 +111,7 @@ def speak(
     server: ServerProcess, data: bytes, piece: int = PIECE, pause_s: float = 0.0, **start: Any
 ) -> list[dict[str, Any]]:
     socket = connect(server)
-    with contextlib.suppress(ConnectionClosed):  # a refusal may come before all is said
+    with contextlib.suppress(*GONE):  # a refusal may come before all is said
         socket.send(json.dumps({**START, **start}))
         for at in range(0, len(data), piece):
             socket.send(data[at : at + piece])
@@ -177,8 +179,9 @@ def test_what_is_no_session_is_refused_with_a_reason(
     server: ServerProcess, messages: list[str | bytes], title: str
 ) -> None:
     socket = connect(server)
-    for message in messages:
-        socket.send(message)
+    with contextlib.suppress(*GONE):
+        for message in messages:
+            socket.send(message)
     *_, error, closed = listen(socket)
     assert (error["type"], error["title"]) == ("error", title)
     assert error["detail"]
@@ -188,7 +191,7 @@ def test_what_is_no_session_is_refused_with_a_reason(
 def test_a_session_has_a_bounded_length(server: ServerProcess) -> None:
     socket = connect(server)
     socket.send(json.dumps({**START, "sample_rate": 48_000}))
-    with contextlib.suppress(ConnectionClosed):
+    with contextlib.suppress(*GONE):
         for _ in range(100):
             socket.send(b"\0" * 200_000)
             time.sleep(0.01)

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from flask import Flask, current_app, json
 from flask_sock import Sock
 from pydantic import Field, ValidationError
-from simple_websocket import Server
+from simple_websocket import ConnectionClosed, Server
 
 from utils.errors import BadField, NotReady, Overloaded, SpeakerServerError, TooSlow
 from utils.live import EVERY_S, MAX_SECONDS, RATES_HZ, Format, Live, Waiting
@@ -160,7 +160,7 @@ class _Session:
                 note_identification(found)
             told = {"type": "answer", "final": is_last, **identification_json(found)}
         told["seconds"] = round(listener.seconds, 2)
-        self._socket.send(json.dumps(told if is_exact() else coarsen(told)))
+        _send(self._socket, told if is_exact() else coarsen(told))
 
 
 def _require_end(message: str) -> None:
@@ -174,5 +174,13 @@ def _require_end(message: str) -> None:
 
 def _refuse(socket: Server, error: SpeakerServerError, code: int) -> None:
     body = problem_body(error.status, error.title, str(error))
-    socket.send(json.dumps({**body, "type": "error", "problem": body["type"]}))
+    _send(socket, {**body, "type": "error", "problem": body["type"]})
     socket.close(code, error.title)
+
+
+def _send(socket: Server, told: Mapping[str, Any]) -> None:
+    """Raises ConnectionClosed, as everything about a client does who has left."""
+    try:
+        socket.send(json.dumps(told))
+    except OSError as error:
+        raise ConnectionClosed from error
