@@ -33,7 +33,7 @@ from utils.errors import (
 )
 from utils.gallery import Candidate, FolderGallery, Gallery
 from utils.gallery.npy import MAX_FILE_BYTES, encode_embeddings
-from utils.scoring import EMBEDDING_SIZE, centroid, cosine_scores, nearest_rows, top_candidates
+from utils.scoring import EMBEDDING_SIZE, centroid, cosine_scores, top_candidates
 from utils.speaker_id import (
     RecordingName,
     check_speaker_id,
@@ -869,18 +869,3 @@ def test_ten_thousand_speakers_open_and_are_searched_quickly(
         gallery.replace("speaker78", "0", rows(78), 1.0)
         assert len(gallery) == 10_019
         assert gallery.search(centroid(rows(78)), top=1)[0].speaker_id == "speaker78"
-
-
-@given(st.integers(0, 10**6), st.integers(1, 20_000), st.integers(1, 8), st.booleans())
-@settings(max_examples=30, deadline=None)
-def test_the_nearest_rows_are_those_of_exact_scores(
-    seed: int, n_rows: int, top: int, with_ties: bool
-) -> None:
-    centroids = rows(seed, n_rows)
-    if with_ties:  # many rows that are the same but for their place
-        centroids = centroids[np.random.default_rng(seed).integers(0, min(3, n_rows), n_rows)]
-    probe = rows(seed + 1, 1)[0]
-    found = nearest_rows(probe, centroids, top)
-    scores = cosine_scores(probe, centroids)
-    cut = np.sort(scores)[-min(top, n_rows)]
-    assert set(np.flatnonzero(scores >= cut)) <= set(found)

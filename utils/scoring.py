@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from utils.shortlist import shortlist
+
 EMBEDDING_SIZE = 64
 # Float32 and a normalisation done elsewhere leave 1e-6; 1e-3 takes float16 in between as well and
 # still tells an embedding from any other array.
@@ -14,11 +16,7 @@ UNIT_TOLERANCE = 1e-3
 # The mean of n unit vectors of no common direction is about n ** -0.5 long; below this the
 # direction is the rounding's.
 _SHORTEST_MEAN = 1e-5
-# Products of two unit vectors of 64 float32 numbers differ by 64 * 2**-24 at most, in whatever
-# order they are added up; twice that, and some more.
-_ROUGH = np.float32(1e-5)
-_MANY = 50_000  # rows; below it one exact pass is quick, whatever threads BLAS starts
-_BLOCK = 1024  # rows of which only the best is looked at to find the cut
+_MANY = 50_000  # rows; below it one exact pass is quick
 
 
 @dataclass(frozen=True)
@@ -108,50 +106,29 @@ def cosine_scores(
 
 
 def search(
-    probe: np.ndarray, centroids: np.ndarray, speaker_ids: Sequence[str], top: int
+    probe: np.ndarray,
+    centroids: np.ndarray,
+    codes: np.ndarray,
+    speaker_ids: Sequence[str],
+    top: int,
 ) -> list[Candidate]:
     """The best speakers of one probe, exactly, out of a few or a million.
 
     Args:
-        probe: (d,) float32 of length 1.
-        centroids: float32 (n_speakers, d), rows of length 1, which is not looked at.
-        speaker_ids, top, and what is returned and raised: see `top_candidates`.
-    """
-    if len(centroids) > _MANY:
-        rows = nearest_rows(probe, centroids, top)
-        centroids, speaker_ids = centroids[rows], [speaker_ids[row] for row in rows.tolist()]
-    return top_candidates(cosine_scores(probe, centroids, check_rows=False), speaker_ids, top)
-
-
-def nearest_rows(probe: np.ndarray, centroids: np.ndarray, top: int) -> np.ndarray:
-    """The rows among which the best `top` certainly are, ties with the last one included.
-
-    A matrix product finds them, whose last bits depend on where a row stands: so everything
-    within its error of the cut is in, and whoever asks scores these few by `cosine_scores`. Half
-    as long as scoring every row exactly.
-
-    Args:
-        probe: (d,) float32 of length 1.
-        centroids: float32 (n, d), rows of length 1.
-        top: at least 1.
-
-    Returns:
-        Row numbers, ascending, at least min(top, n).
+        probe: (64,) float32 of length 1.
+        centroids: float32 (n_speakers, 64), rows of length 1, which is not looked at.
+        codes: their 8-bit copies, by `utils.shortlist.encode`.
+        speaker_ids, top, and what is returned: see `top_candidates`.
 
     Raises:
         ValueError: a shape does not fit, the probe is not of length 1, or `top` is below 1.
     """
     _check_probe(probe, centroids)
     _check_top(top)
-    if len(centroids) < (top + 1) * _BLOCK:
-        return np.arange(len(centroids))
-    rough = centroids @ probe  # (n,)
-    starts = np.arange(0, len(rough), _BLOCK)
-    bests = np.maximum.reduceat(rough, starts)  # of each block
-    # the block of each of the best `top` bests has one row as good, so `top` rows reach the cut
-    cut = np.partition(bests, len(bests) - top)[len(bests) - top] - _ROUGH
-    near = starts[bests >= cut]
-    return np.concatenate([at + np.flatnonzero(rough[at : at + _BLOCK] >= cut) for at in near])
+    if len(centroids) > _MANY:
+        rows = shortlist(probe, codes, top)
+        centroids, speaker_ids = centroids[rows], [speaker_ids[row] for row in rows.tolist()]
+    return top_candidates(cosine_scores(probe, centroids, check_rows=False), speaker_ids, top)
 
 
 def top_candidates(scores: np.ndarray, speaker_ids: Sequence[str], top: int) -> list[Candidate]:

@@ -16,18 +16,20 @@ import numpy as np
 
 from utils.gallery.records import Changes, IndexReplaced
 from utils.scoring import EMBEDDING_SIZE, Candidate, search
+from utils.shortlist import encode
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """Who is enrolled at one moment, in order of arrival; read without a lock.
 
-    A later snapshot may share the four containers and use what lies beyond this one's `count`:
+    A later snapshot may share the five containers and use what lies beyond this one's `count`:
     so one more speaker costs one more row, and what this one shows stays as it is. Snapshots
     therefore follow each other in one line, each made of the newest.
     """
 
     rows: np.ndarray  # float32 (at least count, 64), each of unit length
+    codes: np.ndarray  # uint8, of the same shape: their 8-bit copies
     ids: list[str]  # of each row
     seconds: list[float | None]  # of speech that each row is of; None: not known
     row_of: dict[str, int]
@@ -35,12 +37,13 @@ class Snapshot:
 
     @classmethod
     def empty(cls) -> Snapshot:
-        return cls(np.empty((0, EMBEDDING_SIZE), np.float32), [], [], {}, 0)
+        return cls.of([], np.empty((0, EMBEDDING_SIZE), np.float32), [])
 
     @classmethod
     def of(cls, ids: list[str], rows: np.ndarray, seconds: list[float | None]) -> Snapshot:
         """Everybody at once; takes the containers over."""
-        return cls(rows, ids, seconds, {one: row for row, one in enumerate(ids)}, len(ids))
+        row_of = {one: row for row, one in enumerate(ids)}
+        return cls(rows, encode(rows), ids, seconds, row_of, len(ids))
 
     @property
     def centroids(self) -> np.ndarray:
@@ -54,7 +57,13 @@ class Snapshot:
         """The nearest speakers, exactly: see `Gallery.search`."""
         return [
             replace(each, enrolled_s=self.enrolled_s(each.speaker_id))
-            for each in search(np.asarray(probe, np.float32), self.centroids, self.ids, top)
+            for each in search(
+                np.asarray(probe, np.float32),
+                self.centroids,
+                self.codes[: self.count],
+                self.ids,
+                top,
+            )
         ]
 
     def enrolled_s(self, speaker_id: str) -> float | None:
@@ -79,27 +88,38 @@ class Snapshot:
         gone = [self.row_of[one] for one in leaving if one in self]
         if gone or any(one in self for one in put):
             rows = np.delete(self.centroids, gone, axis=0)  # a copy, also of all
+            codes = np.delete(self.codes[: self.count], gone, axis=0)
             staying = [row for row in range(self.count) if self.ids[row] not in leaving]
             ids = [self.ids[row] for row in staying]
             seconds = [self.seconds[row] for row in staying]
-            base = Snapshot(rows, ids, seconds, {one: row for row, one in enumerate(ids)}, len(ids))
-            for one in put.keys() & base.row_of.keys():
-                rows[base.row_of[one]], seconds[base.row_of[one]] = put[one]
+            row_of = {one: row for row, one in enumerate(ids)}
+            base = Snapshot(rows, codes, ids, seconds, row_of, len(ids))
+            for one in put.keys() & row_of.keys():
+                row = row_of[one]
+                rows[row], seconds[row] = put[one]
+                codes[row : row + 1] = encode(rows[row : row + 1])
         return base._with_newcomers({one: new for one, new in put.items() if one not in base})
 
     def _with_newcomers(self, newcomers: Mapping[str, tuple[np.ndarray, float | None]]) -> Snapshot:
         if not newcomers:
             return self
         count = self.count + len(newcomers)
-        rows = self.rows
+        rows, codes = self.rows, self.codes
         if count > len(rows):
-            rows = np.empty((max(count, 2 * len(rows)), EMBEDDING_SIZE), np.float32)
-            rows[: self.count] = self.centroids
+            rows, codes = _room_for(count, rows), _room_for(count, codes)
         rows[self.count : count] = [row for row, _ in newcomers.values()]
+        codes[self.count : count] = encode(rows[self.count : count])
         self.ids[self.count :] = newcomers
         self.seconds[self.count :] = [seconds for _, seconds in newcomers.values()]
         self.row_of.update(zip(newcomers, range(self.count, count), strict=True))
-        return Snapshot(rows, self.ids, self.seconds, self.row_of, count)
+        return Snapshot(rows, codes, self.ids, self.seconds, self.row_of, count)
+
+
+def _room_for(count: int, rows: np.ndarray) -> np.ndarray:
+    """A copy with room for so many rows, and for as many as there are again."""
+    roomy = np.empty((max(count, 2 * len(rows)), EMBEDDING_SIZE), rows.dtype)
+    roomy[: len(rows)] = rows
+    return roomy
 
 
 class Source(Protocol):
