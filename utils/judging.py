@@ -143,8 +143,7 @@ def only(gallery: Snapshot, speaker_ids: Sequence[str]) -> Snapshot:
             raise NotEnrolled(f"No speaker '{each}' is enrolled; leave that ID out, or enrol it.")
     rows = [gallery.row_of[each] for each in ids]
     seconds = [gallery.seconds[row] for row in rows]
-    row_of = {each: row for row, each in enumerate(ids)}
-    return Snapshot(gallery.centroids[rows], ids, seconds, row_of, len(ids))
+    return Snapshot.of(ids, gallery.centroids[rows], seconds)
 
 
 def _known(seconds: float | None) -> float:
