@@ -4,6 +4,7 @@ python -m benchmarks request                             one request, and many a
 python -m benchmarks request --json benchmarks/request.json
 python -m benchmarks request --speakers 1000 --requests 50 --baseline-requests 10
 python -m benchmarks embedding                           the network beside its peers
+python -m benchmarks batching                            several requests' windows at once
 python -m benchmarks search                              the nearest of a million speakers
 """
 
@@ -14,8 +15,10 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
-from benchmarks import embedding, request
+from benchmarks import batching, embedding, request
+from utils.embedding import EngineName
 
 ROOT = Path(__file__).parent.parent
 SPEECH = ROOT.parent / "shared" / "speech"
@@ -27,6 +30,8 @@ def main() -> int:
     arguments = _parser().parse_args()
     if arguments.command == "embedding":
         return embedding.run(arguments.speech, arguments.rounds, arguments.json)
+    if arguments.command == "batching":
+        return batching.run(arguments.engine, arguments.rounds, arguments.write)
     if arguments.command == "search":
         from benchmarks import search  # needs a database server, which the tests' tier has
 
@@ -95,6 +100,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write the figures here")
     add("--rounds", type=_at_least(1), default=100, help="calls of each (default: %(default)s)")
     add("--speech", type=Path, default=SPEECH, help="folder with the peers' teachers.py")
+    add = commands.add_parser(
+        "batching",
+        help="the windows of several requests embedded together",
+        description=batching.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).add_argument
+    add("--engine", choices=get_args(EngineName), default="onnx", help="(default: %(default)s)")
+    add("--rounds", type=_at_least(1), default=100, help="calls of each (default: %(default)s)")
+    add("--write", action="store_true", help="put the figures into docs/scale.md")
     add = commands.add_parser(
         "search", help="searching in memory and in the database, up to a million speakers"
     ).add_argument

@@ -35,7 +35,7 @@ def run(speech: Path, rounds: int, json_path: Path | None) -> int:
     """`python -m benchmarks embedding`."""
     wave = np.random.default_rng(0).normal(size=2 * SAMPLE_RATE).astype(np.float32) * 0.1
     networks = {**_ours(wave), **_peers(speech, wave)}
-    times = _take_turns(networks, rounds)
+    times = take_turns(networks, rounds)
     figures = {name: percentiles(ms) for name, ms in times.items()}
     result = {"machine": machine(), "rounds": rounds, "networks": figures}
     for own in figures.values():
@@ -75,7 +75,7 @@ def _peers(speech: Path, wave: npt.NDArray[np.float32]) -> dict[str, Network]:
     return networks
 
 
-def _take_turns(networks: dict[str, Network], rounds: int) -> dict[str, Sequence[float]]:
+def take_turns(networks: dict[str, Network], rounds: int) -> dict[str, Sequence[float]]:
     """Milliseconds of every call, by network."""
     times: dict[str, list[float]] = {name: [] for name in networks}
     for number in tqdm(range(WARM_UP + rounds), desc="rounds", unit="round"):

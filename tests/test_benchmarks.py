@@ -112,3 +112,13 @@ def test_ours_is_timed_without_peers(tmp_path: Path) -> None:
     assert networks.keys() == {"ours", "ours_int8"}
     assert networks["ours"]["times_ours"] == 1.0
     assert all(0 < each["p50_ms"] <= each["p95_ms"] for each in networks.values())
+
+
+def test_requests_are_embedded_alone_and_together() -> None:
+    done = run_benchmarks("batching", "--rounds", "2")
+    assert done.returncode == 0, done.stderr
+    title, _, windows, ms, shares = done.stdout.splitlines()
+    assert title.endswith("| 1 | 2 | 4 | 8 |")
+    assert windows == "| windows at once | 3 | 6 | 12 | 24 |"
+    assert all(float(each) > 0 for each in ms.split("|")[2:-1])
+    assert shares.split("|")[2] == " 1.00 "
