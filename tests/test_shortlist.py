@@ -25,7 +25,7 @@ def voices(seed: int, count: int) -> np.ndarray:
     st.integers(0, 10**6),
     st.integers(1, 20_000),
     st.integers(1, 8),
-    st.sampled_from(["any", "ties", "one voice"]),
+    st.sampled_from(["any", "ties", "one voice", "axes"]),
 )
 @settings(max_examples=40, deadline=None)
 def test_the_nearest_of_exact_scores_are_in_it(seed: int, count: int, top: int, alike: str) -> None:
@@ -35,6 +35,13 @@ def test_the_nearest_of_exact_scores_are_in_it(seed: int, count: int, top: int, 
     elif alike == "one voice":  # cosines of 0.96 to each other: the copies hardly tell them apart
         centroids = centroids[:1] + 0.2 * centroids
         centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    elif alike == "axes":  # as large as single numbers get
+        centroids = (
+            np.sign(centroids)
+            * np.eye(EMBEDDING_SIZE, dtype=np.float32)[
+                np.random.default_rng(seed).integers(0, EMBEDDING_SIZE, count)
+            ]
+        )
     probe = centroids[0] if seed % 2 else voices(seed + 1, 1)[0]
     found = shortlist(probe, encode(centroids), top)
     scores = cosine_scores(probe, centroids)
@@ -71,6 +78,16 @@ def test_what_cannot_be_searched_is_told() -> None:
     for probe, top in ((centroids[0][:8], 1), (2 * centroids[0], 1), (centroids[0], 0)):
         with pytest.raises(ValueError, match=r"probe|length|top"):
             search(probe, centroids, encode(centroids), ["a", "b", "c"], top)
+
+
+def test_no_pair_of_products_leaves_16_bits() -> None:
+    """Processors that add them in pairs saturate beyond."""
+    angles = np.linspace(0, 2 * np.pi, 721)
+    pairs = 1.001 * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    codes = np.rint(pairs * module._STEPS)
+    sums = (codes + module._ZERO) @ codes.T
+    assert -(2**15) <= sums.min() <= sums.max() < 2**15
+    assert codes.max() + module._ZERO <= 255
 
 
 def test_the_product_is_the_one_that_is_described() -> None:
