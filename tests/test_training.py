@@ -239,6 +239,21 @@ def test_a_gpu_machine_needs_little_to_train() -> None:
     )  # fmt: skip
 
 
+def test_another_shape_of_the_network_is_asked_for_in_json() -> None:
+    code = """
+from training.network import NetworkSettings, network_settings
+asked = network_settings({"stage_strides": [[1, 2], [2, 1]], "recurrent_units": 256})
+assert asked == NetworkSettings(stage_strides=((1, 2), (2, 1)), recurrent_units=256)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+    command = (sys.executable, "-m", "training", "run", "--name", "x", "--network", '{"wide": 1}')
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("--network: ")
+
+
 TINY_RUN = """
 import sys
 from pathlib import Path

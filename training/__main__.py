@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 import os
 from pathlib import Path
@@ -26,8 +27,13 @@ def main() -> None:
     os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     # Keras reads KERAS_BACKEND when it is first imported, so these wait for the environment.
     if arguments.command == "run":
+        from training.network import network_settings
         from training.run import train
 
+        try:
+            network = network_settings(arguments.network)
+        except (TypeError, AttributeError) as error:
+            raise SystemExit(f"--network: {error}") from None
         names = [field.name for field in dataclasses.fields(RunSettings)]
         train(
             arguments.name,
@@ -36,6 +42,7 @@ def main() -> None:
             cache=arguments.cache,
             workers=arguments.workers,
             minutes=arguments.minutes,
+            network=network,
         )
     elif arguments.command == "rooms":
         from training.corpus import SIMULATED_ROOMS
@@ -96,6 +103,13 @@ def _parser() -> argparse.ArgumentParser:
         help="stop and save after so long (default: %(default)s)",
     )
     run.add_argument("--threads", type=int, default=1, help="CPU threads of the network")
+    run.add_argument(
+        "--network",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help="another shape: settings of training/network.py, such as '{\"recurrent_units\": 256}'",
+    )
     for field in dataclasses.fields(RunSettings):
         flag = f"--{field.name.replace('_', '-')}"
         run.add_argument(

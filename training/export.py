@@ -22,7 +22,7 @@ from training.checkpoint import read_averaged
 from training.corpus import load_corpus
 from training.degrade import DegradationSettings
 from training.head import fit_head
-from training.network import NetworkSettings, build_network, multiply_adds
+from training.network import build_network, multiply_adds, network_settings
 from training.onnx_graph import GraphWriter
 from training.quantise import quantise
 from training.settings import RUNS, RunSettings
@@ -38,17 +38,14 @@ def export_run(name: str, folder: Path, *, speech: Path, cache: Path, shrinkage:
     """Fits the head of a run's averaged network and writes both its files and the manifest."""
     run = RUNS / name
     settings = json.loads((run / "settings.json").read_text())
-    network = settings["network"]
-    network["stage_channels"] = tuple(network["stage_channels"])
-    if "stage_strides" in network:
-        network["stage_strides"] = tuple(map(tuple, network["stage_strides"]))
-    model = build_network(NetworkSettings(**network))
+    network = network_settings(settings["network"])
+    model = build_network(network)
     step, averaged = read_averaged(run)
     model.set_weights(averaged)
     maker = BatchMaker(
         load_corpus(speech, cache),
         RunSettings(**settings["run"]),
-        network["embedding_size"],
+        network.embedding_size,
         degradations=DegradationSettings(),  # whatever the run heard, this is what callers send
     )
     fit_head(model, maker, shrinkage)

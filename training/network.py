@@ -7,7 +7,9 @@ Written in Keras 3 layers only, so that it runs under TensorFlow, JAX and PyTorc
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -25,6 +27,23 @@ class NetworkSettings:
     projection_units: int = 192  # a frame's row on its way into the recurrent layer
     recurrent_units: int = 192  # in each direction
     attention_units: int = 128
+
+
+def network_settings(values: Mapping[str, Any]) -> NetworkSettings:
+    """Makes them of what JSON has, where tuples are lists; what is not named is the default.
+
+    Raises:
+        TypeError: there is no such setting.
+
+    Example:
+        >>> network_settings({"stage_channels": [48, 64]}).stage_channels
+        (48, 64)
+    """
+
+    def in_tuples(value: Any) -> Any:
+        return tuple(map(in_tuples, value)) if isinstance(value, list) else value
+
+    return NetworkSettings(**{name: in_tuples(value) for name, value in values.items()})
 
 
 def build_network(settings: NetworkSettings = NetworkSettings()) -> keras.Model:
