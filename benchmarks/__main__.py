@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from benchmarks import batching, embedding, request
 from utils.embedding import EngineName
@@ -54,12 +54,20 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    add = commands.add_parser(
+
+    def command(name: str, text: str, about: str | None = None) -> Callable[..., Any]:
+        return commands.add_parser(
+            name,
+            help=text,
+            description=about,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        ).add_argument
+
+    add = command(
         "request",
-        help="the time of a request, beside the original way of answering it",
-        description=request.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).add_argument
+        "the time of a request, beside the original way of answering it",
+        request.__doc__,
+    )
     default = request.Plan()
     sizes = " and ".join(map(str, default.speakers))
     add("--json", type=Path, metavar="FILE", help="write the figures here")
@@ -91,27 +99,15 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="a small gallery and a few requests: that it works, not how quick it is",
     )
-    add = commands.add_parser(
-        "embedding",
-        help="the network alone, beside its peers",
-        description=embedding.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).add_argument
+    add = command("embedding", "the network alone, beside its peers", embedding.__doc__)
     add("--json", type=Path, metavar="FILE", help="write the figures here")
     add("--rounds", type=_at_least(1), default=100, help="calls of each (default: %(default)s)")
     add("--speech", type=Path, default=SPEECH, help="folder with the peers' teachers.py")
-    add = commands.add_parser(
-        "batching",
-        help="the windows of several requests embedded together",
-        description=batching.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).add_argument
+    add = command("batching", "the windows of several requests embedded together", batching.__doc__)
     add("--engine", choices=get_args(EngineName), default="onnx", help="(default: %(default)s)")
     add("--rounds", type=_at_least(1), default=100, help="calls of each (default: %(default)s)")
     add("--write", action="store_true", help="put the figures into docs/scale.md")
-    add = commands.add_parser(
-        "search", help="searching in memory and in the database, up to a million speakers"
-    ).add_argument
+    add = command("search", "searching in memory and in the database, up to a million speakers")
     add("--speakers", type=_at_least(2000), action="append", metavar="N", help="repeatable")
     add("--questions", type=_at_least(10), default=100, help="(default: %(default)s)")
     add("--write", action="store_true", help="put the figures into docs/scale.md")

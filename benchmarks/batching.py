@@ -1,7 +1,8 @@
 """Whether it pays to embed the windows of several requests together.
 
-A request of 4 s has three windows. One thread embeds those of one request, of two, four and eight
-at once; what a window costs is compared in one run. On a GPU: `--engine keras`.
+A request of 4 s has three windows. Those of one request, of two, four and eight are embedded at
+once, on a processor by one thread; what a window costs is compared in one run. On a GPU:
+`--engine keras`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from benchmarks.embedding import Network, take_turns
 from benchmarks.report import machine, percentiles
-from evaluation.files import fill_marked, write_json
+from evaluation.files import write_figures
 from utils.audio import SAMPLE_RATE
 from utils.embedding import EngineName, load_engine
 from utils.features import log_mel_windows
@@ -48,8 +49,7 @@ def run(engine_name: EngineName, rounds: int, write: bool) -> int:
     }
     print(table(document))
     if write:
-        write_json(JSON, document)
-        fill_marked(PAGE, MARK, f"\n{table(document)}\n\n")
+        write_figures(JSON, document, PAGE, MARK, table(document))
     return 0
 
 
@@ -57,7 +57,7 @@ def table(document: Mapping[str, Any]) -> str:
     """The figures as a table in Markdown, a column a number of requests."""
     figures = document["requests"]
     alone = figures["1"]["p50_ms"]
-    title = f"engine {document['engine']}, one thread, {document['rounds']} rounds"
+    title = f"engine {document['engine']}, {document['rounds']} rounds"
     rows = {
         f"{title}; requests together": list(figures),
         "windows at once": [str(int(name) * document["windows"]) for name in figures],

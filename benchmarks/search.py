@@ -24,7 +24,7 @@ from pgvector.psycopg import register_vector
 from tqdm import tqdm
 
 from benchmarks.report import machine, percentiles
-from evaluation.files import fill_marked, write_json
+from evaluation.files import write_figures
 from evaluation.postgres import new_database, running_postgres
 from utils.gallery.snapshot import Snapshot
 from utils.place import DEFAULT, find_place
@@ -57,8 +57,7 @@ def run(sizes: list[int], questions: int, write: bool) -> int:
     document = {"machine": machine(), "questions": questions, "speakers": speakers}
     print(table(document))
     if write:
-        write_json(JSON, document)
-        fill_marked(PAGE, MARK, f"\n{table(document)}\n\n")
+        write_figures(JSON, document, PAGE, MARK, table(document))
     return 0
 
 

@@ -30,6 +30,14 @@ def fill_marked(path: Path, mark: str, text: str) -> None:
     path.write_text(marked.sub(lambda found: found[1] + text + found[2], page), encoding="utf-8")
 
 
+def write_figures(
+    path: Path, document: Mapping[str, Any], page: Path, mark: str, table: str
+) -> None:
+    """Writes what a command measured, and the table of it into a page of the docs."""
+    write_json(path, document)
+    fill_marked(page, mark, f"\n{table}\n\n")
+
+
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Writes figures, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,7 @@ import numpy as np
 import requests
 from tqdm import tqdm
 
-from evaluation.files import fill_marked, write_json
+from evaluation.files import write_figures
 from evaluation.server import ServerProcess, running_server
 from utils.audio import SAMPLE_RATE, decode
 from utils.errors import BadAudio
@@ -59,8 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     document = climb(arguments.questions)
     print(table(document))
     if arguments.write:
-        write_json(JSON, document)
-        fill_marked(PAGE, MARK, f"\n{table(document)}\n\n")
+        write_figures(JSON, document, PAGE, MARK, table(document))
     return 0
 
 

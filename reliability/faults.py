@@ -28,7 +28,7 @@ import requests
 from tqdm import tqdm
 
 from benchmarks.report import machine
-from evaluation.files import fill_marked, write_json
+from evaluation.files import write_figures
 from evaluation.server import ServerProcess, running_server
 from reliability.traffic import DATA, NO_ANSWER, TIMEOUT_S, Ledger, Traffic
 from reliability.watching import Watch
@@ -101,8 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
     for each in failures:
         print("FAILED:", each)
     if arguments.write:
-        write_json(JSON, document)
-        fill_marked(PAGE, MARK, f"\n{table(document)}\n\n")
+        write_figures(JSON, document, PAGE, MARK, table(document))
     return 1 if failures else 0
 
 

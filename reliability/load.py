@@ -22,7 +22,7 @@ import requests
 from tqdm import tqdm
 
 from benchmarks.report import machine
-from evaluation.files import fill_marked, write_json
+from evaluation.files import write_figures
 from evaluation.server import ServerProcess, running_server
 from reliability.flood import PATIENCE_S, flood
 from reliability.traffic import NO_ANSWER, TIMEOUT_S, Ledger, Traffic, enrolling_clips
@@ -59,8 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     for each in document["failures"]:
         print("FAILED:", each)
     if arguments.write:
-        write_json(JSON, document)
-        fill_marked(PAGE, MARK, f"\n{table(document)}\n\n")
+        write_figures(JSON, document, PAGE, MARK, table(document))
     return 1 if document["failures"] else 0
 
 

@@ -21,7 +21,7 @@ import requests
 from tqdm import tqdm
 
 from benchmarks.report import machine, percentiles
-from evaluation.files import fill_marked, write_json
+from evaluation.files import write_figures
 from evaluation.server import ServerProcess, running_server
 from reliability.hostile_media import DATA, Hostile, make
 from reliability.watching import Watch
@@ -62,8 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     for finding in document["findings"]:
         print("HARM:", finding)
     if arguments.write:
-        write_json(JSON, document)
-        fill_marked(PAGE, MARK, f"\n{table(document)}\n\n")
+        write_figures(JSON, document, PAGE, MARK, table(document))
     return 1 if document["findings"] else 0
 
 

@@ -33,7 +33,7 @@ import requests
 from scipy.stats import mannwhitneyu
 from tqdm import tqdm
 
-from evaluation.files import fill_marked, write_json
+from evaluation.files import write_figures
 from evaluation.server import ServerProcess, running_server
 from utils.keys import KeyFile
 
@@ -70,8 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     document = {"attacks": [asdict(each) for each in found]}
     print(table(document))
     if arguments.write:
-        write_json(JSON, document)
-        fill_marked(PAGE, MARK, f"\n{table(document)}\n\n")
+        write_figures(JSON, document, PAGE, MARK, table(document))
     return 0 if all(each.held for each in found) else 1
 
 
