@@ -6,7 +6,6 @@ before Flask learns of it, and before it is taken apart.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,7 +18,7 @@ from utils.admission import Admission
 from utils.errors import Overloaded
 from web.logs import HEADER, log_answer, new_request_id
 from web.metrics import count_answer
-from web.problems import MIMETYPE, problem_body
+from web.problems import problem_of
 
 _PIECE = 1 << 16  # bytes
 _ASKED_ID = "HTTP_" + HEADER.upper().replace("-", "_")
@@ -32,30 +31,23 @@ def refuse_early(app: Flask, admission: Admission) -> None:
     """
     ask_flask = app.wsgi_app
     most_bytes = app.config["MAX_CONTENT_LENGTH"]
-    error = Overloaded()
-    body = json.dumps(problem_body(error.status, error.title, str(error))).encode()
-    headers = [
-        ("Content-Type", MIMETYPE),
-        ("Content-Length", str(len(body))),
-        ("Retry-After", str(error.wait_s)),
-    ]
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if not admission.is_full:
             return ask_flask(environ, start_response)
         started = time.perf_counter()
-        size, route = _size_of_form(environ), _route(app, environ)
-        if size is None or size > most_bytes or route is None:
+        size = _size_of_form(environ)
+        if size is None or size > most_bytes or (route := _route(app, environ)) is None:
             return ask_flask(environ, start_response)
         with suppress(OSError):  # whoever sends no more, or too slowly, hears of it or has left
             _read_away(environ["wsgi.input"], size)
-        request_id = new_request_id(environ.get(_ASKED_ID, ""))
-        start_response("503 SERVICE UNAVAILABLE", [*headers, (HEADER, request_id)])
+        refusal = problem_of(Overloaded())
+        request_id = refusal.headers[HEADER] = new_request_id(environ.get(_ASKED_ID, ""))
         seconds = time.perf_counter() - started
         method = environ["REQUEST_METHOD"]
-        count_answer(route, method, error.status, seconds)
-        log_answer(route, method, error.status, seconds, request_id=request_id)
-        return [body]
+        count_answer(route, method, refusal.status_code, seconds)
+        log_answer(route, method, refusal.status_code, seconds, request_id=request_id)
+        return refusal(environ, start_response)
 
     app.wsgi_app = answer  # type: ignore[method-assign] # as Flask's documentation has it
 

@@ -81,8 +81,17 @@ def bad_field(error: ValidationError) -> BadField:
 
 def answer_bad_field(error: ValidationError) -> Response:
     """For the fields that the OpenAPI library reads by itself: those of path, query and header."""
-    found = bad_field(error)
-    return problem(found.status, found.title, str(found))
+    return problem_of(bad_field(error))
+
+
+def problem_of(error: SpeakerServerError) -> Response:
+    """Makes the answer of one of our errors, with the headers that belong to it."""
+    answer = problem(error.status, error.title, str(error))
+    if isinstance(error, TooManyRequests | Overloaded):
+        answer.headers["Retry-After"] = str(error.wait_s)
+    if isinstance(error, BadKey):
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="speaker identification"'
+    return answer
 
 
 def answer_problems(app: Flask, max_mb: float) -> None:
@@ -92,12 +101,7 @@ def answer_problems(app: Flask, max_mb: float) -> None:
     def _ours(error: SpeakerServerError) -> Response:
         if error.status >= 500 and not isinstance(error, Overloaded):  # of which there are many
             _log.error("%s: %s", error.title, error)
-        answer = problem(error.status, error.title, str(error))
-        if isinstance(error, TooManyRequests | Overloaded):
-            answer.headers["Retry-After"] = str(error.wait_s)
-        if isinstance(error, BadKey):
-            answer.headers["WWW-Authenticate"] = 'Bearer realm="speaker identification"'
-        return answer
+        return problem_of(error)
 
     @app.errorhandler(RequestEntityTooLarge)
     def _too_large(_: RequestEntityTooLarge) -> Response:
