@@ -17,6 +17,7 @@ import requests
 from evaluation.server import running_server
 from tests.api import application, refused
 from tests.conftest import DATA
+from tests.test_operations import samples
 from utils.admission import Admission
 from utils.errors import Overloaded
 
@@ -125,7 +126,7 @@ def test_an_upload_is_refused_before_it_is_taken_apart(
 ) -> None:
     caplog.set_level(logging.INFO)
     with application(tmp_path, max_mb=1) as client:
-        before = client.get("/metrics").text
+        before = samples(client.get("/metrics").text)
         monkeypatch.setattr(Admission, "is_full", property(lambda _: True))
         nonsense = {"data": b"no form" * 100_000, "content_type": "multipart/form-data; boundary=x"}
         body = io.BytesIO(nonsense["data"])
@@ -140,8 +141,8 @@ def test_an_upload_is_refused_before_it_is_taken_apart(
         assert (reply.headers["Retry-After"], reply.headers["X-Request-ID"]) == ("1", "mine")
         assert not body.read()  # a connection closed with something unread may lose the answer
         assert caplog.messages[-1].startswith("POST /v1/identify 503 ")
-        metrics = client.get("/metrics").text
-        assert _count(metrics, "/v1/identify") - _count(before, "/v1/identify") == 1
+        counted = ("speaker_requests_total", ("POST", "/v1/identify", "5xx"))
+        assert samples(client.get("/metrics").text)[counted] - before.get(counted, 0) == 1
 
         assert client.post("/nowhere", **nonsense).status_code == 404
         too_large = {**nonsense, "data": bytes(3 << 20)}
@@ -150,12 +151,6 @@ def test_an_upload_is_refused_before_it_is_taken_apart(
         assert client.post("/v1/identify", json={"audio": "!"}).status_code == 400
         monkeypatch.undo()
         assert client.post("/v1/identify", **nonsense).status_code == 400
-
-
-def _count(metrics: str, route: str) -> float:
-    """Requests of a route that were answered 5xx, out of what /metrics says."""
-    line = f'speaker_requests_total{{method="POST",route="{route}",status="5xx"}} '
-    return sum(float(each.removeprefix(line)) for each in metrics.splitlines() if line in each)
 
 
 def test_a_queue_is_full_when_nobody_more_may_wait() -> None:

@@ -8,17 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.test_gallery import rows
 from utils import shortlist as module
 from utils.gallery.snapshot import Snapshot
 from utils.scoring import EMBEDDING_SIZE, cosine_scores, search, top_candidates
 from utils.shortlist import encode, shortlist
-
-
-def voices(seed: int, count: int) -> np.ndarray:
-    """float32 (count, 64) of unit length."""
-    rows = np.random.default_rng(seed).standard_normal((count, EMBEDDING_SIZE), np.float32)
-    unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return unit
 
 
 @given(
@@ -29,7 +23,7 @@ def voices(seed: int, count: int) -> np.ndarray:
 )
 @settings(max_examples=40, deadline=None)
 def test_the_nearest_of_exact_scores_are_in_it(seed: int, count: int, top: int, alike: str) -> None:
-    centroids = voices(seed, count)
+    centroids = rows(seed, count)
     if alike == "ties":  # many rows that are the same but for their place
         centroids = centroids[np.random.default_rng(seed).integers(0, min(3, count), count)]
     elif alike == "one voice":  # cosines of 0.96 to each other: the copies hardly tell them apart
@@ -42,7 +36,7 @@ def test_the_nearest_of_exact_scores_are_in_it(seed: int, count: int, top: int, 
                 np.random.default_rng(seed).integers(0, EMBEDDING_SIZE, count)
             ]
         )
-    probe = centroids[0] if seed % 2 else voices(seed + 1, 1)[0]
+    probe = centroids[0] if seed % 2 else rows(seed + 1, 1)[0]
     found = shortlist(probe, encode(centroids), top)
     scores = cosine_scores(probe, centroids)
     cut = np.sort(scores)[-min(top, count)]
@@ -50,31 +44,31 @@ def test_the_nearest_of_exact_scores_are_in_it(seed: int, count: int, top: int, 
 
 
 def test_it_is_short() -> None:
-    centroids = voices(1, 200_000)
-    assert 5 <= len(shortlist(voices(2, 1)[0], encode(centroids), 5)) < 1_000
+    centroids = rows(1, 200_000)
+    assert 5 <= len(shortlist(rows(2, 1)[0], encode(centroids), 5)) < 1_000
 
 
 def test_a_large_gallery_is_searched_exactly_whatever_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("utils.scoring._MANY", 10_000)
-    centroids = voices(3, 20_000)
+    centroids = rows(3, 20_000)
     snapshot = Snapshot.of([f"s{row}" for row in range(20_000)], centroids, [None] * 20_000)
-    newer = snapshot.changed({"s5", "s19999"}, {"s6": (voices(4, 1)[0], 1.0)})
-    newer = newer.changed(set(), {f"n{row}": (voices(100 + row, 1)[0], 1.0) for row in range(50)})
+    newer = snapshot.changed({"s5", "s19999"}, {"s6": (rows(4, 1)[0], 1.0)})
+    newer = newer.changed(set(), {f"n{row}": (rows(100 + row, 1)[0], 1.0) for row in range(50)})
     for each in (snapshot, newer):
         assert np.array_equal(each.codes[: each.count], encode(each.centroids))
-        for probe in (*voices(5, 5), voices(4, 1)[0], voices(149, 1)[0], centroids[5]):
+        for probe in (*rows(5, 5), rows(4, 1)[0], rows(149, 1)[0], centroids[5]):
             nearest = each.search(probe, 5)
             exact = top_candidates(cosine_scores(probe, each.centroids), each.ids, 5)
             assert [(one.speaker_id, one.score) for one in nearest] == [
                 (one.speaker_id, one.score) for one in exact
             ]
-    assert newer.search(voices(149, 1)[0], 1)[0].speaker_id == "n49"
+    assert newer.search(rows(149, 1)[0], 1)[0].speaker_id == "n49"
 
 
 def test_what_cannot_be_searched_is_told() -> None:
-    centroids = voices(6, 3)
+    centroids = rows(6, 3)
     for probe, top in ((centroids[0][:8], 1), (2 * centroids[0], 1), (centroids[0], 0)):
         with pytest.raises(ValueError, match=r"probe|length|top"):
             search(probe, centroids, encode(centroids), ["a", "b", "c"], top)
