@@ -14,6 +14,7 @@ from training.degrade import DegradationSettings
 from training.device_batches import device_batches
 from training.settings import RunSettings
 from training.targets import Targets, make_targets
+from training.windows import NOBODY, cut, windows_anywhere
 from utils.features import log_mel
 
 NEVER = replace(
@@ -76,14 +77,35 @@ def test_a_voice_is_played_at_its_speed(corpus: Corpus) -> None:
     targets = make_targets(taught, fast, size=4)
     found, wanted = next(device_batches(taught, targets, range(1), fast, degradations=NEVER))
     rows = [int(np.argmax(targets.unit @ unit)) for unit in np.asarray(wanted["unit"])]
-    slow = [(at, row) for at, row in enumerate(rows) if targets.speed[row] == 0.5]
+    speeds = targets.windows["speed"]
+    slow = [(at, row) for at, row in enumerate(rows) if speeds[row] == 0.5]
     assert 0 < len(slow) < 16
     for at, row in slow:
-        wave = taught.speech.wave(targets.recording[row])
+        wave = taught.speech.wave(targets.windows["recording"][row])
         # a window has not room for all of it: where it begins is chance, what it is like is not
         assert np.asarray(found)[at].std() == pytest.approx(
             log_mel(np.repeat(wave, 2)[None, :32_000])[0].std(), rel=0.3
         )
+
+
+def test_a_window_is_cut_where_the_teacher_heard_it(corpus: Corpus) -> None:
+    longer = replace(
+        corpus.speech, starts=np.array([0, 45_000, 94_999]), names=np.array(["a", "b"])
+    )
+    longer = replace(longer, labels=longer.names)
+    windows = windows_anywhere(2, speed=1.0)
+    windows["start"] = [9_000, 500]
+    windows["other"], windows["other_start"], windows["other_db"] = [NOBODY, 0], [0, 70], 5.0
+    heard = [(windows, corpus.teacher[:2])]
+    taught = replace(corpus, speech=longer, teacher=corpus.teacher[2:], windows=heard)
+    only = replace(RUN, window_share=1.0, batch_size=16)
+    targets = make_targets(taught, only, size=4)
+    found, wanted = next(device_batches(taught, targets, range(1), only, degradations=NEVER))
+    cuts = [cut(taught.speech, window, 32_000) for window in windows]
+    rows = np.argmax(np.asarray(wanted["unit"]) @ targets.unit[-2:].T, axis=1)
+    assert set(rows) == {0, 1}
+    for row, log_mels in zip(rows, np.asarray(found), strict=True):
+        np.testing.assert_allclose(log_mels, log_mel(cuts[row][None])[0], atol=2e-3)
 
 
 def test_a_batch_is_a_function_of_seed_and_number(corpus: Corpus) -> None:

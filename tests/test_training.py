@@ -20,10 +20,12 @@ from training.degrade import DegradationSettings, band_pass, change_speed, degra
 from training.rooms import simulate_rooms
 from training.settings import RunSettings, learning_rate
 from training.targets import make_targets
+from training.windows import NOBODY, cut, draw_windows, windows_anywhere
 
 ROOT = Path(__file__).parent.parent
 SPEECH = ROOT.parent / "shared" / "speech"
 N_RECORDINGS = 6
+SAMPLES = 32_000  # of a window
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +144,51 @@ def test_a_voice_at_another_speed_is_another_voice(corpus: Corpus) -> None:
         make_targets(corpus, settings, size=4)
     taught = replace(corpus, teacher_at={0.9: corpus.teacher[::-1]})
     targets = make_targets(taught, settings, size=4)
-    assert targets.recording.tolist() == 2 * list(range(N_RECORDINGS))
-    assert targets.speed.tolist() == pytest.approx(N_RECORDINGS * [1.0] + N_RECORDINGS * [0.9])
+    windows = targets.windows
+    assert windows["recording"].tolist() == 2 * list(range(N_RECORDINGS))
+    assert windows["speed"].tolist() == pytest.approx(N_RECORDINGS * [1.0] + N_RECORDINGS * [0.9])
     assert targets.speaker.tolist() == [0, 0, 0, 1, 1, -1, 2, 2, 2, 3, 3, -1]
     assert targets.centroids.shape == (4, 4)
     np.testing.assert_allclose(targets.unit[N_RECORDINGS:], targets.unit[:N_RECORDINGS][::-1])
     assert targets.chances[:N_RECORDINGS].sum() == pytest.approx(0.5)
+
+
+def test_windows_lie_in_their_recordings(corpus: Corpus) -> None:
+    windows = draw_windows(corpus.speech, SAMPLES, seed=1)
+    lengths = np.diff(corpus.speech.starts)
+    assert len(windows) == np.ceil(lengths / SAMPLES).sum()
+    assert set(windows["recording"]) == set(range(N_RECORDINGS))
+    spare = lengths[windows["recording"]] - np.round(SAMPLES * windows["speed"])
+    assert (windows["start"] >= 0).all()
+    assert (windows["start"] <= np.maximum(spare, 0)).all()
+    np.testing.assert_array_equal(windows, draw_windows(corpus.speech, SAMPLES, seed=1))
+    assert not np.array_equal(windows, draw_windows(corpus.speech, SAMPLES, seed=2))
+
+
+def test_a_window_has_the_other_voice_so_far_below_the_first(corpus: Corpus) -> None:
+    window = windows_anywhere(N_RECORDINGS, speed=1.0)[0]
+    window["start"], window["other"], window["other_db"] = 100, 3, 6.0
+    both = cut(corpus.speech, window, SAMPLES)
+    window["other"] = NOBODY
+    alone = cut(corpus.speech, window, SAMPLES)
+    np.testing.assert_array_equal(alone, np.resize(corpus.speech.wave(0, 100, SAMPLES), SAMPLES))
+    ratio = np.mean(alone**2) / np.mean((both - alone) ** 2)
+    assert 10 * np.log10(ratio) == pytest.approx(6.0, abs=0.01)
+
+
+def test_the_target_of_a_window_is_what_the_teacher_says_of_it(corpus: Corpus) -> None:
+    settings = RunSettings(window_share=0.75, class_recordings=2)
+    with pytest.raises(SystemExit, match="teach --windows"):
+        make_targets(corpus, settings, size=4)
+    windows = windows_anywhere(3, speed=1.0)
+    windows["recording"], windows["start"], windows["other"] = [3, 3, 5], 0, [NOBODY, 5, NOBODY]
+    taught = replace(corpus, windows=[(windows, corpus.teacher[[1, 2, 5]])])
+    targets = make_targets(taught, settings, size=4)
+    np.testing.assert_array_equal(targets.windows[N_RECORDINGS:], windows)
+    np.testing.assert_allclose(targets.unit[N_RECORDINGS:], targets.unit[[1, 2, 5]], atol=1e-6)
+    assert targets.speaker[N_RECORDINGS:].tolist() == [1, -1, -1]  # two voices are nobody's class
+    assert targets.chances[N_RECORDINGS:].sum() == pytest.approx(0.75)
+    assert targets.chances.sum() == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.0, 1.1])

@@ -50,9 +50,13 @@ def main() -> None:
 
         simulate_rooms(arguments.cache / SIMULATED_ROOMS, arguments.count)
     elif arguments.command == "teach":
-        from training.teach import teach
+        from training.teach import teach_speed, teach_windows
 
-        print(teach(arguments.speech, arguments.cache, arguments.speed, arguments.workers))
+        folders, workers = (arguments.speech, arguments.cache), arguments.workers
+        if arguments.speed is not None:
+            print(teach_speed(*folders, arguments.speed, workers))
+        else:
+            print(teach_windows(*folders, arguments.windows, workers))
     elif arguments.command == "keep":
         from training.checkpoint import keep
 
@@ -120,8 +124,14 @@ def _parser() -> argparse.ArgumentParser:
     rooms = commands.add_parser("rooms", help="simulate rooms, for `run` to hear voices in")
     rooms.add_argument("--count", type=int, default=200, help="default: %(default)s")
     rooms.add_argument("--cache", type=Path, default=CACHE)
-    teaching = commands.add_parser("teach", help="ask the teacher about voices at another speed")
-    teaching.add_argument("--speed", type=float, required=True, help="such as 0.9 or 1.1")
+    teaching = commands.add_parser(
+        "teach", help="ask the teacher about voices at another speed, or about single windows"
+    )
+    about = teaching.add_mutually_exclusive_group(required=True)
+    about.add_argument("--speed", type=float, help="all recordings, so fast: such as 0.9 or 1.1")
+    about.add_argument(
+        "--windows", type=int, metavar="SEED", help="as many as fill the speech, drawn from a seed"
+    )
     teaching.add_argument("--workers", type=int, default=1, help="processes that run the teacher")
     cohort = commands.add_parser("cohort", help="embed the training speakers for the calibration")
     detector = commands.add_parser("detector", help="write the speech detector out of Silero's")

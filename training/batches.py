@@ -16,9 +16,10 @@ from queue import Empty, Full
 import numpy as np
 
 from training.corpus import Corpus, load_corpus
-from training.degrade import DegradationSettings, change_speed, degrade, mask, of_run, random_part
+from training.degrade import DegradationSettings, degrade, mask, of_run
 from training.settings import RunSettings
 from training.targets import make_targets
+from training.windows import ANYWHERE, cut
 from utils.features import FeatureSettings, log_mel
 
 Batch = tuple[np.ndarray, dict[str, np.ndarray]]
@@ -53,31 +54,23 @@ class BatchMaker:
         rng = np.random.default_rng((self.settings.seed, number))
         targets = self.targets
         picked = rng.choice(len(targets.chances), self.settings.batch_size, p=targets.chances)
-        waves = np.stack(
-            [
-                self.degraded_window(int(targets.recording[row]), rng, float(targets.speed[row]))
-                for row in picked
-            ]
-        )
+        waves = np.stack([self.degraded_window(targets.windows[row], rng) for row in picked])
         inputs = log_mel(waves, self.features)
         for window in inputs:
             mask(window, self.degradations, rng)
         wanted = {"unit": targets.unit[picked], "speaker": targets.speaker[picked]}
         return inputs.astype(np.float16), wanted
 
-    def degraded_window(
-        self, index: int, rng: np.random.Generator, speed: float = 1.0
-    ) -> np.ndarray:
-        """(window_samples,) from a random place of a recording, degraded, peak 1.
+    def degraded_window(self, window: np.void, rng: np.random.Generator) -> np.ndarray:
+        """(window_samples,) of this `windows.WINDOW`, degraded, peak 1.
 
-        Now and then only 1 to 2 s of it, repeated as `utils.features.windows` does.
+        Of one from anywhere now and then only 1 to 2 s, repeated as `utils.features.windows` does.
         """
         size = samples = self.features.window_samples
-        if rng.random() < self.settings.short_chance:
+        if window["start"] == ANYWHERE and rng.random() < self.settings.short_chance:
             samples = int(rng.integers(size // 2, size))
-        wave = random_part(self.corpus.speech, index, round(samples * speed), rng)
-        wave = change_speed(wave, speed)
-        speaker = self.corpus.speech.labels[index]
+        wave = cut(self.corpus.speech, window, samples, rng)
+        speaker = self.corpus.speech.labels[window["recording"]]
         wave = np.resize(degrade(wave, self.corpus, self.degradations, rng, speaker), size)
         return wave / max(float(np.abs(wave).max()), 1e-6)
 

@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 TAUGHT = "teacher-campplus-x"
+TAUGHT_WINDOWS = "teacher-campplus-windows"
 DEV_SPEAKERS = Path(__file__).parent / "dev_speakers.txt"
 NEAR_DEV_SPEAKERS = frozenset(
     # read by another ID's voice of the dev lists, as far as the teacher can tell (cosine 0.75 on)
@@ -61,6 +62,8 @@ class Corpus:
     rooms: list[np.ndarray]  # impulse responses, (samples,) float32, direct sound first
     teacher: np.ndarray  # (speech recordings, 192) float32, rows of length 1
     teacher_at: dict[float, np.ndarray] = field(default_factory=dict)  # the same, at other speeds
+    windows: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    """Windows (n,) of `windows.WINDOW` and what the teacher says of each, (n, 192) float32."""
 
 
 def load_corpus(speech: Path, cache: Path) -> Corpus:
@@ -86,12 +89,23 @@ def load_corpus(speech: Path, cache: Path) -> Corpus:
         rooms += [_from_direct_sound(response) for response in np.load(cache / SIMULATED_ROOMS)]
     noise = _cached(speech, "noise.tsv", cache, label="source")
     at = {speed_of(path): np.load(path).astype(np.float32) for path in _taught(cache)}
-    return Corpus(speech=voices, noise=noise, rooms=rooms, teacher=embeddings, teacher_at=at)
+    windows = [_windows(path) for path in sorted(cache.glob(f"{TAUGHT_WINDOWS}*.npz"))]
+    return Corpus(voices, noise, rooms, teacher=embeddings, teacher_at=at, windows=windows)
 
 
 def taught_path(cache: Path, speed: float) -> Path:
     """Where `python -m training teach` keeps what the teacher says of a speed."""
     return cache / f"{TAUGHT}{speed:g}.npy"
+
+
+def taught_windows_path(cache: Path, seed: int) -> Path:
+    """Where it keeps the windows drawn from this seed, and what the teacher says of them."""
+    return cache / f"{TAUGHT_WINDOWS}{seed}.npz"
+
+
+def _windows(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(path) as saved:
+        return saved["windows"], saved["embeddings"].astype(np.float32)
 
 
 def speed_of(path: Path) -> float:
@@ -100,7 +114,7 @@ def speed_of(path: Path) -> float:
 
 def _taught(cache: Path) -> list[Path]:
     """The speeds that `teach` is done with, not the one that it is at."""
-    return sorted(set(cache.glob(f"{TAUGHT}*.npy")) - set(cache.glob("*.partial.npy")))
+    return sorted(cache.glob(f"{TAUGHT}*.npy"))
 
 
 def check_speakers(speech: Path) -> None:

@@ -20,6 +20,7 @@ from training.corpus import Corpus, Recordings
 from training.degrade import DegradationSettings, of_run
 from training.settings import RunSettings
 from training.targets import Targets
+from training.windows import ANYWHERE, NOBODY, WINDOW
 from utils.features import FeatureSettings, frame_weights, mel_filters
 
 AT_ONCE = 256  # windows: bounds what a batch of any size takes besides the sound
@@ -43,9 +44,8 @@ class _World(NamedTuple):
     noise: _Sound
     noise_of_kind: dict[str, jax.Array]  # the recordings of a kind of noise
     rooms: jax.Array  # (rooms, bins) complex64 spectra
-    recording: jax.Array  # (rows,) and so on: as in `Targets`
-    speed: jax.Array
-    unit: jax.Array
+    windows: dict[str, jax.Array]  # (rows,) each field of `windows.WINDOW`
+    unit: jax.Array  # (rows, size) and so on: as in `Targets`
     speaker: jax.Array
 
 
@@ -101,8 +101,7 @@ def _bring(corpus: Corpus, targets: Targets, features: FeatureSettings) -> _Worl
                 [scipy.fft.rfft(room[:length].astype(np.float32), size) for room in corpus.rooms]
             )
         ),
-        recording=jnp.asarray(targets.recording),
-        speed=jnp.asarray(targets.speed),
+        windows={name: jnp.asarray(targets.windows[name]) for name in WINDOW.names or ()},
         unit=jnp.asarray(targets.unit),
         speaker=jnp.asarray(targets.speaker),
     )
@@ -115,6 +114,13 @@ def _sound(recordings: Recordings) -> _Sound:
         jnp.asarray(starts[:-1], jnp.int32),
         jnp.asarray(np.diff(starts), jnp.int32),
     )
+
+
+def _gain(wave: jax.Array, noise: jax.Array, snr_db: jax.Array) -> jax.Array:
+    """What to multiply noise with so that the wave is so far above it; 0 for silence."""
+    power, noise_power = jnp.mean(wave**2), jnp.mean(noise**2)
+    gain = jnp.sqrt(power / jnp.maximum(noise_power, 1e-12) * 10.0 ** (-snr_db / 10.0))
+    return jnp.where(noise_power > 0.0, gain, 0.0)
 
 
 class _WindowMaker:
@@ -134,22 +140,28 @@ class _WindowMaker:
         pick, crop, room, noise, clip, quiet, band, mask = jax.random.split(key, 8)
         last = len(world.chances) - 1
         picked = jnp.searchsorted(world.chances, jax.random.uniform(pick)).clip(0, last)
-        recording = world.recording[picked]
-        wave = self._crop(crop, world.speech, recording, world.speed[picked])
+        window = {name: rows[picked] for name, rows in world.windows.items()}
+        wave = self._cut(crop, world.speech, window)
         wave = self._room(room, wave, world.rooms)
-        wave = self._noise(noise, wave, world, world.voices[recording])
+        wave = self._noise(noise, wave, world, world.voices[window["recording"]])
         wave = self._clip(clip, wave)
         wave = self._quiet(quiet, wave)
         wave = self._band(band, wave)
         wave /= jnp.maximum(jnp.abs(wave).max(), 1e-6)
         return self._mask(mask, self._log_mel(wave)), picked
 
-    def _crop(self, key: jax.Array, sound: _Sound, index: jax.Array, speed: jax.Array) -> jax.Array:
-        """A random part at this speed; now and then 1 to 2 s of it, repeated."""
+    def _cut(self, key: jax.Array, sound: _Sound, window: dict[str, jax.Array]) -> jax.Array:
+        """As `windows.cut`; of one from anywhere now and then 1 to 2 s, repeated."""
         at, whether, how_long = jax.random.split(key, 3)
         short = jax.random.randint(how_long, (), self.size // 2, self.size)
-        period = jnp.where(jax.random.bernoulli(whether, self.short_chance), short, self.size)
-        return self._part(at, sound, index, period, speed)
+        is_short = jax.random.bernoulli(whether, self.short_chance) & (window["start"] == ANYWHERE)
+        period = jnp.where(is_short, short, self.size)
+        start, speed = window["start"], window["speed"]
+        wave = self._part(at, sound, window["recording"], period, speed, start)
+        # where there is nobody, this is some other voice's, and is not added
+        other = self._part(at, sound, window["other"], self.size, start=window["other_start"])
+        gain = jnp.where(window["other"] == NOBODY, 0.0, _gain(wave, other, window["other_db"]))
+        return wave + gain * other
 
     def _part(
         self,
@@ -158,20 +170,22 @@ class _WindowMaker:
         index: jax.Array,
         period: int | jax.Array,
         speed: float | jax.Array = 1.0,
+        start: int | jax.Array = ANYWHERE,
     ) -> jax.Array:
-        """(size,) of which `period` samples are a random part, or the whole recording is.
+        """(size,) of which `period` samples are a part, or the whole recording is.
 
         Between two samples the line is taken as straight: a little dull, but quick.
         """
         length = sound.lengths[index]
         period = jnp.minimum(period, jnp.floor(length / speed).astype(jnp.int32))
         spare = length - jnp.ceil(period * speed).astype(jnp.int32)
-        offset = jax.random.randint(key, (), 0, jnp.maximum(spare, 0) + 1)
+        anywhere = jax.random.randint(key, (), 0, jnp.maximum(spare, 0) + 1)
+        offset = jnp.where(start == ANYWHERE, anywhere, start)
         places = offset + jnp.arange(self.size) % period * speed
         before = jnp.floor(places).astype(jnp.int32)
-        start = sound.starts[index]
+        first = sound.starts[index]
         one, other = (
-            sound.samples[start + jnp.minimum(place, length - 1)].astype(jnp.float32) / 32768.0
+            sound.samples[first + jnp.minimum(place, length - 1)].astype(jnp.float32) / 32768.0
             for place in (before, before + 1)
         )
         return one + (places - before) * (other - one)
@@ -196,9 +210,7 @@ class _WindowMaker:
         noise = of_kinds[jax.random.randint(kind, (), 0, len(settings.noise_kinds))]
         low, high = settings.snr_db
         snr_db = jax.random.uniform(ratio, (), minval=low, maxval=high)
-        power, noise_power = jnp.mean(wave**2), jnp.mean(noise**2)
-        gain = jnp.sqrt(power / jnp.maximum(noise_power, 1e-12) * 10.0 ** (-snr_db / 10.0))
-        mixed = wave + jnp.where(noise_power > 0.0, gain, 0.0) * noise
+        mixed = wave + _gain(wave, noise, snr_db) * noise
         return jnp.where(jax.random.bernoulli(whether, settings.noise_chance), mixed, wave)
 
     def _of_kind(self, key: jax.Array, world: _World, kind: str) -> jax.Array:

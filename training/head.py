@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from training.batches import BatchMaker
 from training.corpus import NEAR_DEV_SPEAKERS
+from training.windows import windows_anywhere
 from utils.features import log_mel
 
 BATCH = 64
@@ -30,10 +31,11 @@ def fit_head(model: keras.Model, maker: BatchMaker, shrinkage: float) -> None:
     rng = np.random.default_rng(maker.settings.seed)
     labels = maker.corpus.speech.labels
     heard = np.flatnonzero(~np.isin(labels, list(NEAR_DEV_SPEAKERS)))
+    windows = windows_anywhere(len(labels), speed=1.0)[heard]
     rows = []
     for first in tqdm(range(0, len(heard), BATCH), desc="embed the training recordings"):
-        indices = heard[first : first + BATCH].tolist()
-        waves = np.stack([maker.degraded_window(index, rng) for index in indices])
+        some = windows[first : first + BATCH]
+        waves = np.stack([maker.degraded_window(window, rng) for window in some])
         rows.append(before_unit.predict_on_batch(log_mel(waves, maker.features)))
     mean, transform = wccn(np.concatenate(rows), labels[heard], shrinkage)
     layer = model.get_layer("embedding")

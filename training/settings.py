@@ -28,6 +28,7 @@ class RunSettings:
     class_recordings: int = 4  # fewest recordings of a speaker that is a class
     centroid_share: float = 0.0  # of the speaker's mean in a recording's target, 0 to 1
     speeds: str = ""  # such as "0.9,1.1": at these, recordings are other voices (`teach` first)
+    window_share: float = 0.0  # of windows whose target is what the teacher says of them alone
     noise_chance: float = 0.7  # of noise, music, voices or hiss in a window
     room_chance: float = 0.4  # of a room
     short_chance: float = 0.1  # of a crop of 1 to 2 s, repeated to 2 s as in serving

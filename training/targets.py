@@ -1,4 +1,6 @@
-"""What the network is to say of each training recording, at each speed that it is played at."""
+"""What the network is to say of each training recording, at each speed that it is played at, and
+of windows that the teacher heard by themselves.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,16 @@ import numpy as np
 
 from training.corpus import NEAR_DEV_SPEAKERS, Corpus, teacher_projection
 from training.settings import RunSettings
+from training.windows import NOBODY, windows_anywhere
 
 
 @dataclass(frozen=True)
 class Targets:
-    """A row a recording and speed: all recordings at their own speed, then at the next, and on."""
+    """A row a recording and speed: all recordings at their own speed, then at the next, and on.
+    Then a row a window that the teacher heard.
+    """
 
-    recording: np.ndarray  # (rows,) int32: its index in the corpus
-    speed: np.ndarray  # (rows,) float32
+    windows: np.ndarray  # (rows,) of `windows.WINDOW`: what to cut
     unit: np.ndarray  # (rows, size) float32, of length 1: what to say of it
     speaker: np.ndarray  # (rows,) int32: its voice's class, -1 where that has none
     centroids: np.ndarray  # (classes, size) float32, of length 1
@@ -27,11 +31,13 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
 
     The teacher's embeddings of the clean whole recordings are reduced by PCA and drawn towards
     their speaker's mean by `centroid_share`: what a teacher hears of the room and the microphone
-    in one recording is not to be learned. Speakers who seem to be in the dev lists under another
-    ID are never picked. Half of all windows are of the recordings' own speed.
+    in one recording is not to be learned. A window that the teacher heard by itself has what it
+    said as it is: the network is to be the same function of sound, also of what no corpus has
+    (consistent teaching; Beyer et al. 2022). Speakers who seem to be in the dev lists under
+    another ID are never picked. Of the recordings, half are picked at their own speed.
 
     Raises:
-        SystemExit: the teacher was not asked about one of the speeds.
+        SystemExit: the teacher was not asked about one of the speeds, or about windows.
     """
     mean, axes = teacher_projection(corpus.teacher, size)
     names, speaker, counts = np.unique(
@@ -40,7 +46,11 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
     is_near_dev = np.isin(names, list(NEAR_DEV_SPEAKERS))
     is_class = (counts >= settings.class_recordings) & ~is_near_dev
     class_of = np.where(is_class, np.cumsum(is_class) - 1, -1)[speaker]
-    parts = []
+    if settings.window_share and not corpus.windows:
+        raise SystemExit(
+            "the teacher was not asked about windows: `python -m training teach --windows 1` does"
+        )
+    parts, n_classes = [], int(is_class.sum())
     for number, speed in enumerate(settings.all_speeds):
         unit = _unit((_teacher_at(corpus, speed) - mean) @ axes)
         centroids = np.zeros((len(counts), size), np.float32)
@@ -48,22 +58,46 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
         centroids = _unit(centroids)
         share = settings.centroid_share
         target = _unit((1.0 - share) * unit + share * centroids[speaker])
-        label = np.where(class_of >= 0, class_of + number * is_class.sum(), -1)
+        label = np.where(class_of >= 0, class_of + number * n_classes, -1)
         parts.append((target, label, centroids[is_class]))
     units, labels, all_centroids = zip(*parts, strict=True)
     n_recordings, n_speeds = len(corpus.speech), len(settings.all_speeds)
-    # between all recordings alike and all speakers alike
-    chances = np.where(is_near_dev[speaker], 0.0, counts[speaker] ** -0.5)
-    chances /= chances.sum()
+    chances = _chances(speaker, is_near_dev)
     of_speed = [1.0] if n_speeds == 1 else [0.5] + [0.5 / (n_speeds - 1)] * (n_speeds - 1)
-    return Targets(
-        recording=np.tile(np.arange(n_recordings, dtype=np.int32), n_speeds),
-        speed=np.repeat(np.float32(settings.all_speeds), n_recordings),
+    targets = Targets(
+        windows=np.concatenate([windows_anywhere(n_recordings, at) for at in settings.all_speeds]),
         unit=np.concatenate(units),
         speaker=np.concatenate(labels).astype(np.int32),
         centroids=np.concatenate(all_centroids),
         chances=np.outer(of_speed, chances).ravel(),
     )
+    if not settings.window_share:
+        return targets
+    windows, said = (np.concatenate(each) for each in zip(*corpus.windows, strict=True))
+    voice = speaker[windows["recording"]]
+    number = np.full(len(windows), -1)
+    for index, speed in enumerate(settings.all_speeds):
+        number[np.isclose(windows["speed"], speed) & (windows["other"] == NOBODY)] = index
+    own = class_of[windows["recording"]]
+    label = np.where((number >= 0) & (own >= 0), own + number * n_classes, -1)
+    share = settings.window_share
+    return Targets(
+        windows=np.concatenate([targets.windows, windows]),
+        unit=np.concatenate([targets.unit, _unit((said - mean) @ axes)]),
+        speaker=np.concatenate([targets.speaker, label]).astype(np.int32),
+        centroids=targets.centroids,
+        chances=np.concatenate(
+            [(1.0 - share) * targets.chances, share * _chances(voice, is_near_dev)]
+        ),
+    )
+
+
+def _chances(speaker: np.ndarray, is_near_dev: np.ndarray) -> np.ndarray:
+    """(rows,) of being picked, between all rows alike and all speakers alike; their sum 1."""
+    counts = np.bincount(speaker, minlength=len(is_near_dev))
+    chances = np.where(is_near_dev[speaker], 0.0, counts[speaker] ** -0.5)
+    found: np.ndarray = chances / chances.sum()
+    return found
 
 
 def _teacher_at(corpus: Corpus, speed: float) -> np.ndarray:

@@ -1,13 +1,15 @@
-"""What the teacher says of the training recordings played faster or slower.
+"""What the teacher says of sound that no corpus has, made once and kept beside the corpus cache.
 
-A voice at another speed is another voice (speed perturbation with new labels, as in Yamamoto et
-al. 2019), so its target is what the teacher hears in it: made once by `python -m training teach`,
-kept beside the corpus cache.
+Recordings played faster or slower: a voice at another speed is another voice (speed perturbation
+with new labels, as in Yamamoto et al. 2019). And single windows, some with a second voice in them:
+the student then hears what the teacher heard, as often as wanted a new one (consistent teaching;
+Beyer et al. 2022).
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,56 +18,106 @@ from tqdm import tqdm
 
 from evaluation.systems import Peer
 from evaluation.teachers import load_teachers
-from training.corpus import load_corpus, taught_path
+from training.corpus import Recordings, load_corpus, taught_path, taught_windows_path
 from training.degrade import change_speed
+from training.windows import cut, draw_windows
+from utils.features import FeatureSettings
 
 TEACHER = "campplus"
 LONGEST = 30 * 16_000  # samples; of a longer recording the first so many
-BLOCK = 16  # recordings that a process is handed at once
+BLOCK = 16  # recordings or windows that a process is handed at once
+WINDOW_SAMPLES = FeatureSettings().window_samples
 
 
-def teach(speech: Path, cache: Path, speed: float, processes: int) -> Path:
-    """Embeds every recording at this speed; a run that was stopped goes on where it was.
+def teach_speed(speech: Path, cache: Path, speed: float, processes: int) -> Path:
+    """Embeds every recording at this speed; one that was stopped goes on where it was.
 
     Returns:
         A file of float16 (recordings, 192), rows of length 1, in the corpus' order.
     """
+    path = taught_path(cache, speed)
+    if not path.exists():
+        count = len(load_corpus(speech, cache).speech)
+        embed = partial(_embed_recordings, speech, cache, speed)
+        _ask(speech, count, embed, path.with_name(f"partial-{path.name}"), processes).replace(path)
+    return path
+
+
+def teach_windows(speech: Path, cache: Path, seed: int, processes: int) -> Path:
+    """Embeds the windows drawn from this seed; one that was stopped goes on where it was.
+
+    Returns:
+        A file of `windows`, (n,) of `windows.WINDOW`, and `embeddings`, float16 (n, 192).
+    """
+    path = taught_windows_path(cache, seed)
+    if not path.exists():
+        windows = draw_windows(load_corpus(speech, cache).speech, WINDOW_SAMPLES, seed)
+        embed = partial(_embed_windows, speech, cache, seed)
+        asked = cache / f"partial-{path.stem}.npy"
+        _ask(speech, len(windows), embed, asked, processes)
+        whole = path.with_name(f"partial-{path.name}")
+        np.savez(whole, windows=windows, embeddings=np.load(asked))
+        whole.replace(path)
+        asked.unlink()
+    return path
+
+
+def _ask(
+    speech: Path,
+    count: int,
+    embed: Callable[[np.ndarray], np.ndarray],
+    path: Path,
+    processes: int,
+) -> Path:
+    """Fills the file with what `embed` says of 0 to `count`, in blocks, what is missing of it."""
     teachers = load_teachers(speech)
     if teachers is None:
         raise SystemExit(f"{speech / 'teachers.py'} is missing: it runs the teacher")
     teachers.fetch(TEACHER)  # once, before the processes ask for it
-    n_recordings = len(load_corpus(speech, cache).speech)
-    path = taught_path(cache, speed)
-    partial = cache / f"partial-{path.name}"
-    if path.exists():
-        return path
-    if not partial.exists():
+    if not path.exists():
         dimension = teachers.NETWORKS[TEACHER].dimension
-        fresh = np.lib.format.open_memmap(partial, "w+", np.float16, (n_recordings, dimension))
-        fresh[:] = np.nan
-    rows = np.lib.format.open_memmap(partial, "r+")
+        np.lib.format.open_memmap(path, "w+", np.float16, (count, dimension))[:] = np.nan
+    rows = np.lib.format.open_memmap(path, "r+")
     missing = np.flatnonzero(np.isnan(rows[:, 0]))
-    jobs = [
-        (speech, cache, speed, missing[first : first + BLOCK])
-        for first in range(0, len(missing), BLOCK)
-    ]
+    blocks = [missing[first : first + BLOCK] for first in range(0, len(missing), BLOCK)]
     with (
         get_context("spawn").Pool(processes) as pool,
-        tqdm(total=n_recordings, initial=n_recordings - len(missing), unit="recording") as bar,
+        tqdm(total=count, initial=count - len(missing), desc=path.stem) as bar,
     ):
-        for indices, embeddings in pool.imap_unordered(_embed, jobs):
+        for indices, embeddings in pool.imap_unordered(partial(_with_indices, embed), blocks):
             rows[indices] = embeddings
             bar.update(len(indices))
     rows.flush()
-    return partial.replace(path)
+    return path
 
 
-def _embed(job: tuple[Path, Path, float, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    speech, cache, speed, indices = job
-    recordings = load_corpus(speech, cache).speech
-    teacher = _teacher(speech)
+def _with_indices(
+    embed: Callable[[np.ndarray], np.ndarray], indices: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    return indices, embed(indices)
+
+
+def _embed_recordings(speech: Path, cache: Path, speed: float, indices: np.ndarray) -> np.ndarray:
+    recordings, teacher = _recordings(speech, cache), _teacher(speech)
     waves = (recordings.wave(int(index), samples=round(LONGEST * speed)) for index in indices)
-    return indices, np.stack([teacher.embed(change_speed(wave, speed)) for wave in waves])
+    return np.stack([teacher.embed(change_speed(wave, speed)) for wave in waves])
+
+
+def _embed_windows(speech: Path, cache: Path, seed: int, indices: np.ndarray) -> np.ndarray:
+    recordings, teacher = _recordings(speech, cache), _teacher(speech)
+    windows = _windows(speech, cache, seed)
+    waves = (cut(recordings, windows[index], WINDOW_SAMPLES) for index in indices)
+    return np.stack([teacher.embed(wave) for wave in waves])
+
+
+@lru_cache(maxsize=1)
+def _recordings(speech: Path, cache: Path) -> Recordings:
+    return load_corpus(speech, cache).speech
+
+
+@lru_cache(maxsize=1)
+def _windows(speech: Path, cache: Path, seed: int) -> np.ndarray:
+    return draw_windows(_recordings(speech, cache), WINDOW_SAMPLES, seed)
 
 
 @lru_cache(maxsize=1)
