@@ -9,12 +9,13 @@ import pytest
 
 pytest.importorskip("jax")
 
+import jax
+
 from training.corpus import Corpus, Recordings
 from training.degrade import DegradationSettings
 from training.device_batches import device_batches
 from training.settings import RunSettings
 from training.targets import Targets, make_targets
-from training.windows import NOBODY, cut, windows_anywhere
 from utils.features import log_mel
 
 NEVER = replace(
@@ -88,24 +89,27 @@ def test_a_voice_is_played_at_its_speed(corpus: Corpus) -> None:
         )
 
 
-def test_a_window_is_cut_where_the_teacher_heard_it(corpus: Corpus) -> None:
-    longer = replace(
-        corpus.speech, starts=np.array([0, 45_000, 94_999]), names=np.array(["a", "b"])
+def test_the_teacher_hears_windows_before_they_are_degraded(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_samples(weights: object, waves: jax.Array, precision: object) -> jax.Array:
+        return waves[:, :192]
+
+    monkeypatch.setattr("training.device_batches.embed", first_samples)
+    half = replace(RUN, window_share=0.5, batch_size=8)
+    targets = make_targets(corpus, RUN, size=4)
+    noisy = replace(NEVER, noise_chance=1.0)
+    (clean, wanted), (degraded, wanted_too) = (
+        next(device_batches(corpus, targets, range(1), half, degradations=each, teacher=[()]))
+        for each in (NEVER, noisy)
     )
-    longer = replace(longer, labels=longer.names)
-    windows = windows_anywhere(2, speed=1.0)
-    windows["start"] = [9_000, 500]
-    windows["other"], windows["other_start"], windows["other_db"] = [NOBODY, 0], [0, 70], 5.0
-    heard = [(windows, corpus.teacher[:2])]
-    taught = replace(corpus, speech=longer, teacher=corpus.teacher[2:], windows=heard)
-    only = replace(RUN, window_share=1.0, batch_size=16)
-    targets = make_targets(taught, only, size=4)
-    found, wanted = next(device_batches(taught, targets, range(1), only, degradations=NEVER))
-    cuts = [cut(taught.speech, window, 32_000) for window in windows]
-    rows = np.argmax(np.asarray(wanted["unit"]) @ targets.unit[-2:].T, axis=1)
-    assert set(rows) == {0, 1}
-    for row, log_mels in zip(rows, np.asarray(found), strict=True):
-        np.testing.assert_allclose(log_mels, log_mel(cuts[row][None])[0], atol=2e-3)
+    assert np.abs(clean - degraded).max() > 0.5
+    unit = np.asarray(wanted["unit"])
+    np.testing.assert_allclose(unit, wanted_too["unit"], atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1.0, atol=1e-5)
+    nearest = (unit @ targets.unit.T).max(axis=1)
+    assert (nearest[:4] < 0.999).all()  # what it says of them is no recording's target
+    np.testing.assert_allclose(nearest[4:], 1.0, atol=1e-5)
 
 
 def test_a_batch_is_a_function_of_seed_and_number(corpus: Corpus) -> None:

@@ -50,11 +50,13 @@ def main() -> None:
 
         simulate_rooms(arguments.cache / SIMULATED_ROOMS, arguments.count)
     elif arguments.command == "teach":
-        from training.teach import teach_speed, teach_windows
+        from training.teach import teach_device, teach_speed, teach_windows
 
         folders, workers = (arguments.speech, arguments.cache), arguments.workers
         if arguments.speed is not None:
             print(teach_speed(*folders, arguments.speed, workers))
+        elif arguments.weights:
+            print(teach_device(*folders))
         else:
             print(teach_windows(*folders, arguments.windows, workers))
     elif arguments.command == "keep":
@@ -131,6 +133,9 @@ def _parser() -> argparse.ArgumentParser:
     about.add_argument("--speed", type=float, help="all recordings, so fast: such as 0.9 or 1.1")
     about.add_argument(
         "--windows", type=int, metavar="SEED", help="as many as fill the speech, drawn from a seed"
+    )
+    about.add_argument(
+        "--weights", action="store_true", help="write the teacher's weights, for a run on a GPU"
     )
     teaching.add_argument("--workers", type=int, default=1, help="processes that run the teacher")
     cohort = commands.add_parser("cohort", help="embed the training speakers for the calibration")

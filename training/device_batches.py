@@ -3,7 +3,9 @@
 A GPU takes windows faster than processor cores degrade them. This is `batches.py` again as one
 compiled function of seed and number, with what a GPU does well: rooms, noise, babble, bands,
 clipping, quiet recordings and masks, from the same `DegradationSettings`; codecs run on processors
-alone and are left out. Needs `KERAS_BACKEND=jax`, and 2.5 GB on the device for 21 h of sound.
+alone and are left out. Of single windows the teacher is not asked beforehand: it is on the device
+too, and hears each as it is made. Needs `KERAS_BACKEND=jax`, and 2.5 GB on the device for 21 h of
+sound.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 
-from training.corpus import Corpus, Recordings
+from training.corpus import Corpus, Recordings, teacher_projection
 from training.degrade import DegradationSettings, of_run
+from training.device_teacher import Weights, embed
 from training.settings import RunSettings
 from training.targets import Targets
-from training.windows import ANYWHERE, NOBODY, WINDOW
+from training.windows import OTHER_CHANCE, OTHER_DB, SPEED_CHANCE, SPEEDS
 from utils.features import FeatureSettings, frame_weights, mel_filters
 
 AT_ONCE = 256  # windows: bounds what a batch of any size takes besides the sound
@@ -44,9 +47,12 @@ class _World(NamedTuple):
     noise: _Sound
     noise_of_kind: dict[str, jax.Array]  # the recordings of a kind of noise
     rooms: jax.Array  # (rooms, bins) complex64 spectra
-    windows: dict[str, jax.Array]  # (rows,) each field of `windows.WINDOW`
-    unit: jax.Array  # (rows, size) and so on: as in `Targets`
+    recording: jax.Array  # (rows,) and so on: as in `Targets`
+    speed: jax.Array
+    unit: jax.Array
     speaker: jax.Array
+    teacher: Weights
+    projection: tuple[jax.Array, jax.Array]  # of what it says, to the network's size
 
 
 def device_batches(
@@ -56,8 +62,13 @@ def device_batches(
     settings: RunSettings,
     features: FeatureSettings = FeatureSettings(),
     degradations: DegradationSettings | None = None,
+    teacher: Weights | None = None,
 ) -> Iterator[tuple[jax.Array, dict[str, jax.Array]]]:
     """Yields the batches of these numbers: as `BatchMaker.make`, in float32, on the device.
+
+    Args:
+        targets: of whole recordings.
+        teacher: hears the windows that are the run's `window_share`.
 
     Raises:
         ValueError: the batch size is no multiple of what is made at once.
@@ -65,26 +76,35 @@ def device_batches(
     at_once = min(AT_ONCE, settings.batch_size)
     if settings.batch_size % at_once:
         raise ValueError(f"--batch-size must be a multiple of {at_once}: {settings.batch_size}")
-    world = _bring(corpus, targets, features)
+    n_taught = round(settings.window_share * at_once) if teacher else 0
+    world = _bring(corpus, targets, features, teacher or [])
     maker = _WindowMaker(features, degradations or of_run(settings), settings.short_chance)
     chunks = (settings.batch_size // at_once, at_once)
 
     @jax.jit
     def make(world: _World, number: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(settings.seed), number)
-        keys = jax.random.split(key, chunks)
-        inputs, picked = jax.lax.map(
-            lambda some: jax.vmap(maker.make, (0, None))(some, world), keys
-        )
-        picked = picked.reshape(-1)
-        wanted = {"unit": world.unit[picked], "speaker": world.speaker[picked]}
-        return inputs.reshape(-1, *inputs.shape[2:]), wanted
+        made = jax.lax.map(lambda keys: make_some(keys, world), jax.random.split(key, chunks))
+        inputs, unit, speaker = (each.reshape(-1, *each.shape[2:]) for each in made)
+        return inputs, {"unit": unit, "speaker": speaker}
+
+    def make_some(keys: jax.Array, world: _World) -> tuple[jax.Array, jax.Array, jax.Array]:
+        is_taught = jnp.arange(at_once) < n_taught
+        inputs, heard, unit, speaker = jax.vmap(maker.make, (0, 0, None))(keys, is_taught, world)
+        if n_taught:
+            mean, axes = world.projection
+            said = embed(world.teacher, heard[:n_taught], jnp.bfloat16)
+            said = (said - mean) @ axes
+            said /= jnp.linalg.norm(said, axis=1, keepdims=True)
+            unit = unit.at[:n_taught].set(said)
+        return inputs, unit, speaker
 
     for number in numbers:
         yield make(world, jnp.int32(number))
 
 
-def _bring(corpus: Corpus, targets: Targets, features: FeatureSettings) -> _World:
+def _bring(corpus: Corpus, targets: Targets, features: FeatureSettings, teacher: Weights) -> _World:
+    mean, axes = teacher_projection(corpus.teacher, targets.unit.shape[1])
     kinds = np.unique(corpus.noise.labels)
     length = round(ROOM_S * features.sample_rate)
     size = scipy.fft.next_fast_len(features.window_samples + length, real=True)
@@ -101,9 +121,12 @@ def _bring(corpus: Corpus, targets: Targets, features: FeatureSettings) -> _Worl
                 [scipy.fft.rfft(room[:length].astype(np.float32), size) for room in corpus.rooms]
             )
         ),
-        windows={name: jnp.asarray(targets.windows[name]) for name in WINDOW.names or ()},
+        recording=jnp.asarray(targets.windows["recording"]),
+        speed=jnp.asarray(targets.windows["speed"]),
         unit=jnp.asarray(targets.unit),
         speaker=jnp.asarray(targets.speaker),
+        teacher=teacher,
+        projection=(jnp.asarray(mean), jnp.asarray(axes)),
     )
 
 
@@ -135,33 +158,49 @@ class _WindowMaker:
         self.size = features.window_samples
         self.hertz = jnp.fft.rfftfreq(self.size, 1.0 / features.sample_rate)
 
-    def make(self, key: jax.Array, world: _World) -> tuple[jax.Array, jax.Array]:
-        """Gives (frames, n_mels) log-mel and the targets' row that it is of."""
-        pick, crop, room, noise, clip, quiet, band, mask = jax.random.split(key, 8)
+    def make(
+        self, key: jax.Array, is_taught: jax.Array, world: _World
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Gives (frames, n_mels) log-mel, the wave before it was degraded, and the target.
+
+        Args:
+            is_taught: whether the teacher will hear it by itself: then it may be at any speed,
+                and another voice in it. The target is only right where it is not taught.
+        """
+        pick, change, crop, room, noise, clip, quiet, band, mask = jax.random.split(key, 9)
         last = len(world.chances) - 1
-        picked = jnp.searchsorted(world.chances, jax.random.uniform(pick)).clip(0, last)
-        window = {name: rows[picked] for name, rows in world.windows.items()}
-        wave = self._cut(crop, world.speech, window)
+        row = jnp.searchsorted(world.chances, jax.random.uniform(pick)).clip(0, last)
+        recording, speed = world.recording[row], world.speed[row]
+        whether, which, talked_over, other = jax.random.split(change, 4)
+        is_changed = is_taught & jax.random.bernoulli(whether, SPEED_CHANCE)
+        speed = jnp.where(is_changed, jax.random.choice(which, jnp.asarray(SPEEDS)), speed)
+        wave = self._crop(crop, world.speech, recording, speed)
+        is_mixed = is_taught & jax.random.bernoulli(talked_over, OTHER_CHANCE)
+        wave = jnp.where(is_mixed, self._talk_over(other, wave, world), wave)
+        heard = wave
         wave = self._room(room, wave, world.rooms)
-        wave = self._noise(noise, wave, world, world.voices[window["recording"]])
+        wave = self._noise(noise, wave, world, world.voices[recording])
         wave = self._clip(clip, wave)
         wave = self._quiet(quiet, wave)
         wave = self._band(band, wave)
         wave /= jnp.maximum(jnp.abs(wave).max(), 1e-6)
-        return self._mask(mask, self._log_mel(wave)), picked
+        speaker = jnp.where(is_changed | is_mixed, -1, world.speaker[row])
+        return self._mask(mask, self._log_mel(wave)), heard, world.unit[row], speaker
 
-    def _cut(self, key: jax.Array, sound: _Sound, window: dict[str, jax.Array]) -> jax.Array:
-        """As `windows.cut`; of one from anywhere now and then 1 to 2 s, repeated."""
+    def _crop(self, key: jax.Array, sound: _Sound, index: jax.Array, speed: jax.Array) -> jax.Array:
+        """A random part at this speed; now and then 1 to 2 s of it, repeated."""
         at, whether, how_long = jax.random.split(key, 3)
         short = jax.random.randint(how_long, (), self.size // 2, self.size)
-        is_short = jax.random.bernoulli(whether, self.short_chance) & (window["start"] == ANYWHERE)
-        period = jnp.where(is_short, short, self.size)
-        start, speed = window["start"], window["speed"]
-        wave = self._part(at, sound, window["recording"], period, speed, start)
-        # where there is nobody, this is some other voice's, and is not added
-        other = self._part(at, sound, window["other"], self.size, start=window["other_start"])
-        gain = jnp.where(window["other"] == NOBODY, 0.0, _gain(wave, other, window["other_db"]))
-        return wave + gain * other
+        period = jnp.where(jax.random.bernoulli(whether, self.short_chance), short, self.size)
+        return self._part(at, sound, index, period, speed)
+
+    def _talk_over(self, key: jax.Array, wave: jax.Array, world: _World) -> jax.Array:
+        """Adds anybody's voice."""
+        which, at, ratio = jax.random.split(key, 3)
+        index = jax.random.randint(which, (), 0, len(world.voices))
+        other = self._part(at, world.speech, index, self.size)
+        below_db = jax.random.uniform(ratio, minval=OTHER_DB[0], maxval=OTHER_DB[1])
+        return wave + _gain(wave, other, below_db) * other
 
     def _part(
         self,
@@ -170,22 +209,20 @@ class _WindowMaker:
         index: jax.Array,
         period: int | jax.Array,
         speed: float | jax.Array = 1.0,
-        start: int | jax.Array = ANYWHERE,
     ) -> jax.Array:
-        """(size,) of which `period` samples are a part, or the whole recording is.
+        """(size,) of which `period` samples are a random part, or the whole recording is.
 
         Between two samples the line is taken as straight: a little dull, but quick.
         """
         length = sound.lengths[index]
         period = jnp.minimum(period, jnp.floor(length / speed).astype(jnp.int32))
         spare = length - jnp.ceil(period * speed).astype(jnp.int32)
-        anywhere = jax.random.randint(key, (), 0, jnp.maximum(spare, 0) + 1)
-        offset = jnp.where(start == ANYWHERE, anywhere, start)
+        offset = jax.random.randint(key, (), 0, jnp.maximum(spare, 0) + 1)
         places = offset + jnp.arange(self.size) % period * speed
         before = jnp.floor(places).astype(jnp.int32)
-        first = sound.starts[index]
+        start = sound.starts[index]
         one, other = (
-            sound.samples[first + jnp.minimum(place, length - 1)].astype(jnp.float32) / 32768.0
+            sound.samples[start + jnp.minimum(place, length - 1)].astype(jnp.float32) / 32768.0
             for place in (before, before + 1)
         )
         return one + (places - before) * (other - one)

@@ -51,7 +51,10 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     _keep_settings(folder / "settings.json", settings, network)
     corpus = load_corpus(speech, cache)
-    targets = make_targets(corpus, settings, network.embedding_size)
+    on_device = settings.batches == "device"
+    # there the teacher hears every window as it is made, and windows made ahead are not needed
+    of_recordings = dataclasses.replace(settings, window_share=0.0)
+    targets = make_targets(corpus, of_recordings if on_device else settings, network.embedding_size)
     trainee = build_trainee(settings, network, targets)
     if settings.start_from:
         trainee.network.set_weights(read_averaged(runs / settings.start_from)[1])
@@ -59,10 +62,12 @@ def train(
     dev = DevLists(speech, cache) if settings.dev_every and (speech / "trials").exists() else None
     first = checkpoint.restore()
     numbers = range(first, min(settings.steps, stop_after or settings.steps))
-    if settings.batches == "device":
+    if on_device:
         from training.device_batches import device_batches  # needs JAX
+        from training.device_teacher import read_weights
 
-        batches = device_batches(corpus, targets, numbers, settings)
+        teacher = read_weights(cache) if settings.window_share else None
+        batches = device_batches(corpus, targets, numbers, settings, teacher=teacher)
     else:
         batches = stream_batches(speech, cache, numbers, workers, settings, network.embedding_size)
     losses: list[dict[str, float]] = []

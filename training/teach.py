@@ -24,6 +24,7 @@ from training.windows import cut, draw_windows
 from utils.features import FeatureSettings
 
 TEACHER = "campplus"
+SIZE = 192  # of its embeddings
 LONGEST = 30 * 16_000  # samples; of a longer recording the first so many
 BLOCK = 16  # recordings or windows that a process is handed at once
 WINDOW_SAMPLES = FeatureSettings().window_samples
@@ -62,6 +63,21 @@ def teach_windows(speech: Path, cache: Path, seed: int, processes: int) -> Path:
     return path
 
 
+def teach_device(speech: Path, cache: Path) -> Path:
+    """Writes the teacher's weights as a run on a GPU reads them, which asks it as it goes."""
+    from training.device_teacher import write_weights  # needs JAX
+
+    return write_weights(_fetch(speech), cache)
+
+
+def _fetch(speech: Path) -> Path:
+    teachers = load_teachers(speech)
+    if teachers is None:
+        raise SystemExit(f"{speech / 'teachers.py'} is missing: it runs the teacher")
+    path: Path = teachers.fetch(TEACHER)
+    return path
+
+
 def _ask(
     speech: Path,
     count: int,
@@ -70,13 +86,9 @@ def _ask(
     processes: int,
 ) -> Path:
     """Fills the file with what `embed` says of 0 to `count`, in blocks, what is missing of it."""
-    teachers = load_teachers(speech)
-    if teachers is None:
-        raise SystemExit(f"{speech / 'teachers.py'} is missing: it runs the teacher")
-    teachers.fetch(TEACHER)  # once, before the processes ask for it
+    _fetch(speech)  # once, before the processes ask for it
     if not path.exists():
-        dimension = teachers.NETWORKS[TEACHER].dimension
-        np.lib.format.open_memmap(path, "w+", np.float16, (count, dimension))[:] = np.nan
+        np.lib.format.open_memmap(path, "w+", np.float16, (count, SIZE))[:] = np.nan
     rows = np.lib.format.open_memmap(path, "r+")
     missing = np.flatnonzero(np.isnan(rows[:, 0]))
     blocks = [missing[first : first + BLOCK] for first in range(0, len(missing), BLOCK)]
