@@ -74,7 +74,13 @@ def _fetch(speech: Path) -> Path:
     teachers = load_teachers(speech)
     if teachers is None:
         raise SystemExit(f"{speech / 'teachers.py'} is missing: it runs the teacher")
-    path: Path = teachers.fetch(TEACHER)
+    try:
+        path: Path = teachers.fetch(TEACHER)
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"{error.name} is missing, which `teachers.py` needs once to write an ONNX file: "
+            f"`pip install {error.name}` here, or run `teachers.py fetch {TEACHER}` where it is"
+        ) from None
     return path
 
 
