@@ -153,6 +153,21 @@ def test_a_voice_at_another_speed_is_another_voice(corpus: Corpus) -> None:
     assert targets.chances[:N_RECORDINGS].sum() == pytest.approx(0.5)
 
 
+def test_a_blend_lies_between_two_runs(tmp_path: Path) -> None:
+    for name, value in (("one", 1.0), ("other", 2.0)):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "checkpoint.npz", step=7, averaged_000=np.full((2, 3), value))
+    (tmp_path / "other" / "settings.json").write_text("{}")
+    made = checkpoint.blend(tmp_path / "one", tmp_path / "other", 0.75, tmp_path / "new" / "run")
+    step, (mean,) = checkpoint.read_averaged(made)
+    assert step == 7
+    np.testing.assert_allclose(mean, np.full((2, 3), 1.75))
+    assert (made / "settings.json").read_text() == "{}"
+    np.savez(tmp_path / "one" / "checkpoint.npz", step=7, averaged_000=np.ones(2))
+    with pytest.raises(ValueError, match="different shapes"):
+        checkpoint.blend(tmp_path / "one", tmp_path / "other", 0.5, tmp_path / "new" / "run")
+
+
 def test_windows_lie_in_their_recordings(corpus: Corpus) -> None:
     windows = draw_windows(corpus.speech, SAMPLES, seed=1)
     lengths = np.diff(corpus.speech.starts)

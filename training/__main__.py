@@ -63,6 +63,11 @@ def main() -> None:
         from training.checkpoint import keep
 
         print(keep(RUNS / arguments.name))
+    elif arguments.command == "blend":
+        from training.checkpoint import blend
+
+        runs = (RUNS / arguments.one, RUNS / arguments.other)
+        print(blend(*runs, arguments.share, RUNS / arguments.name))
     elif arguments.command == "picture":
         from training.picture import draw_degradations
 
@@ -147,7 +152,11 @@ def _parser() -> argparse.ArgumentParser:
     keeping = commands.add_parser(
         "keep", help="write a run's averaged weights to training/weights/"
     )
-    for command in (run, export, curves, keeping):
+    blending = commands.add_parser("blend", help="make a run of the mean of two runs' weights")
+    blending.add_argument("--one", required=True, help="a run")
+    blending.add_argument("--other", required=True, help="a run that began with the first one's")
+    blending.add_argument("--share", type=float, default=0.5, help="of the other's weights")
+    for command in (run, export, curves, keeping, blending):
         command.add_argument("--name", required=True, help="the run's folder in training/runs/")
     for command in (run, export, cohort, teaching, picture):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")

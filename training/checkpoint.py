@@ -82,6 +82,27 @@ def read_averaged(run: Path) -> tuple[int, list[np.ndarray]]:
         ]
 
 
+def blend(one: Path, other: Path, share: float, run: Path) -> Path:
+    """Makes a run of the means of two runs' averaged weights, of which one began with the other's.
+
+    Such a mean is often better than either ("model soups"; Wortsman et al. 2022).
+
+    Args:
+        share: of the other's weights, 0 to 1; its settings are taken over too.
+
+    Raises:
+        ValueError: the networks are of different shapes.
+    """
+    (_, ones), (step, others) = read_averaged(one), read_averaged(other)
+    if [each.shape for each in ones] != [each.shape for each in others]:
+        raise ValueError(f"{one.name} and {other.name} are networks of different shapes")
+    means = [(1.0 - share) * a + share * b for a, b in zip(ones, others, strict=True)]
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "settings.json").write_text((other / "settings.json").read_text())
+    np.savez(run / "checkpoint.npz", step=step, **_numbered("averaged", means))
+    return run
+
+
 def keep(run: Path) -> Path:
     """Writes a run's averaged weights, in half precision, where they are committed."""
     step, averaged = read_averaged(run)
