@@ -144,9 +144,12 @@ def random_part(
 ) -> np.ndarray:
     """(samples,) from a random place; a recording that is shorter is repeated."""
     spare = recordings.length(index) - samples
-    if spare <= 0:
-        return np.resize(recordings.wave(index), samples)
-    return recordings.wave(index, int(rng.integers(spare + 1)), samples)
+    return part(recordings, index, int(rng.integers(spare + 1)) if spare > 0 else 0, samples)
+
+
+def part(recordings: Recordings, index: int, start: int, samples: int) -> np.ndarray:
+    """(samples,) from this place; what is left of the recording is repeated where it is shorter."""
+    return np.resize(recordings.wave(index, start, samples), samples)
 
 
 def _noise(

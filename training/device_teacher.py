@@ -21,6 +21,7 @@ FFT, FRAME, HOP = 512, 400, 160  # samples
 SEGMENT_FRAMES = 100  # of the context: a window may not be longer
 
 Weights = list[tuple[jax.Array, ...]]
+Layers = Iterator[tuple[jax.Array, ...]]  # those that are still to be used
 
 
 def write_weights(onnx_path: Path, cache: Path) -> Path:
@@ -81,14 +82,14 @@ def embed(weights: Weights, waves: jax.Array, precision: jnp.dtype = jnp.float32
     return x / jnp.linalg.norm(x, axis=1, keepdims=True)
 
 
-def _residual(layers: Iterator[tuple[jax.Array, ...]], x: jax.Array, stride: int) -> jax.Array:
+def _residual(layers: Layers, x: jax.Array, stride: int) -> jax.Array:
     y = jax.nn.relu(_convolve(layers, x, (stride, 1)))
     if stride > 1:  # the file has the shortcut between the two
         x = _convolve(layers, x, (stride, 1))
     return jax.nn.relu(_convolve(layers, y) + x)
 
 
-def _dense(layers: Iterator[tuple[jax.Array, ...]], x: jax.Array, dilation: int) -> jax.Array:
+def _dense(layers: Layers, x: jax.Array, dilation: int) -> jax.Array:
     y = jax.nn.relu(_normalise(layers, x))
     y = jax.nn.relu(_convolve(layers, y))
     assert y.shape[-1] <= SEGMENT_FRAMES  # so the one segment of the context is the whole window
@@ -99,7 +100,7 @@ def _dense(layers: Iterator[tuple[jax.Array, ...]], x: jax.Array, dilation: int)
 
 
 def _convolve(
-    layers: Iterator[tuple[jax.Array, ...]],
+    layers: Layers,
     x: jax.Array,
     strides: tuple[int, ...] | None = None,
     dilation: int = 1,
@@ -117,7 +118,7 @@ def _convolve(
     return y + bias[0].astype(x.dtype).reshape(-1, *(1 for _ in sizes)) if bias else y
 
 
-def _normalise(layers: Iterator[tuple[jax.Array, ...]], x: jax.Array) -> jax.Array:
+def _normalise(layers: Layers, x: jax.Array) -> jax.Array:
     scale, shift, mean, variance = next(layers)
     scale = scale / jnp.sqrt(variance + 1e-5)
     shift = shift - mean * scale

@@ -60,35 +60,28 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
         target = _unit((1.0 - share) * unit + share * centroids[speaker])
         label = np.where(class_of >= 0, class_of + number * n_classes, -1)
         parts.append((target, label, centroids[is_class]))
-    units, labels, all_centroids = zip(*parts, strict=True)
+    units, labels, all_centroids = map(list, zip(*parts, strict=True))
     n_recordings, n_speeds = len(corpus.speech), len(settings.all_speeds)
     chances = _chances(speaker, is_near_dev)
     of_speed = [1.0] if n_speeds == 1 else [0.5] + [0.5 / (n_speeds - 1)] * (n_speeds - 1)
-    targets = Targets(
-        windows=np.concatenate([windows_anywhere(n_recordings, at) for at in settings.all_speeds]),
+    windows = [windows_anywhere(n_recordings, speed) for speed in settings.all_speeds]
+    shares = [(1.0 - settings.window_share) * np.outer(of_speed, chances).ravel()]
+    if settings.window_share:
+        taught, said = (np.concatenate(each) for each in zip(*corpus.windows, strict=True))
+        number = np.full(len(taught), -1)
+        for index, speed in enumerate(settings.all_speeds):
+            number[np.isclose(taught["speed"], speed) & (taught["other"] == NOBODY)] = index
+        own = class_of[taught["recording"]]
+        windows.append(taught)
+        units.append(_unit((said - mean) @ axes))
+        labels.append(np.where((number >= 0) & (own >= 0), own + number * n_classes, -1))
+        shares.append(settings.window_share * _chances(speaker[taught["recording"]], is_near_dev))
+    return Targets(
+        windows=np.concatenate(windows),
         unit=np.concatenate(units),
         speaker=np.concatenate(labels).astype(np.int32),
         centroids=np.concatenate(all_centroids),
-        chances=np.outer(of_speed, chances).ravel(),
-    )
-    if not settings.window_share:
-        return targets
-    windows, said = (np.concatenate(each) for each in zip(*corpus.windows, strict=True))
-    voice = speaker[windows["recording"]]
-    number = np.full(len(windows), -1)
-    for index, speed in enumerate(settings.all_speeds):
-        number[np.isclose(windows["speed"], speed) & (windows["other"] == NOBODY)] = index
-    own = class_of[windows["recording"]]
-    label = np.where((number >= 0) & (own >= 0), own + number * n_classes, -1)
-    share = settings.window_share
-    return Targets(
-        windows=np.concatenate([targets.windows, windows]),
-        unit=np.concatenate([targets.unit, _unit((said - mean) @ axes)]),
-        speaker=np.concatenate([targets.speaker, label]).astype(np.int32),
-        centroids=targets.centroids,
-        chances=np.concatenate(
-            [(1.0 - share) * targets.chances, share * _chances(voice, is_near_dev)]
-        ),
+        chances=np.concatenate(shares),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from training.corpus import Recordings
-from training.degrade import change_speed, mix, random_part
+from training.degrade import change_speed, mix, part, random_part
 
 WINDOW = np.dtype(
     [
@@ -19,7 +19,7 @@ WINDOW = np.dtype(
 )
 ANYWHERE = NOBODY = -1
 
-# of windows with a place of their own
+# of windows that the teacher hears by themselves
 SPEEDS = (0.8, 0.85, 0.9, 1.1, 1.15, 1.2)
 SPEED_CHANCE = 0.5
 OTHER_CHANCE = 0.25
@@ -47,12 +47,13 @@ def draw_windows(speech: Recordings, samples: int, seed: int) -> np.ndarray:
     """
     rng = np.random.default_rng(seed)
     lengths = np.diff(speech.starts)
-    found = np.zeros(int(np.ceil(lengths / samples).sum()), WINDOW)
-    count = len(found)
-    found["recording"] = np.repeat(np.arange(len(lengths)), np.ceil(lengths / samples).astype(int))
+    recording = np.repeat(np.arange(len(lengths)), np.ceil(lengths / samples).astype(int))
+    count = len(recording)
+    found = np.zeros(count, WINDOW)
+    found["recording"] = recording
     changed = rng.random(count) < SPEED_CHANCE
     found["speed"] = np.where(changed, rng.choice(SPEEDS, count), 1.0)
-    found["start"] = _places(lengths[found["recording"]], np.round(samples * found["speed"]), rng)
+    found["start"] = _places(lengths[recording], np.round(samples * found["speed"]), rng)
     other = rng.integers(len(lengths), size=count)
     found["other"] = np.where(rng.random(count) < OTHER_CHANCE, other, NOBODY)
     found["other_start"] = _places(lengths[other], samples, rng)
@@ -79,13 +80,9 @@ def cut(
         assert rng is not None
         wave = random_part(speech, recording, wanted, rng)
     else:
-        wave = _part(speech, recording, int(window["start"]), wanted)
+        wave = part(speech, recording, int(window["start"]), wanted)
     wave = np.resize(change_speed(wave, speed), samples)
     if window["other"] != NOBODY:
-        other = _part(speech, int(window["other"]), int(window["other_start"]), samples)
+        other = part(speech, int(window["other"]), int(window["other_start"]), samples)
         wave = mix(wave, other, float(window["other_db"]))
     return wave
-
-
-def _part(speech: Recordings, index: int, start: int, samples: int) -> np.ndarray:
-    return np.resize(speech.wave(index, start, samples), samples)
