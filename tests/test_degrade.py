@@ -39,7 +39,8 @@ def make_corpus(speakers: list[str]) -> Corpus:
     )
     room = np.zeros(800, np.float32)
     room[[0, 400]] = 0.9, 0.3
-    return Corpus(speech, noise, [room], np.zeros((len(speakers), 192), np.float32))
+    teacher = np.zeros((len(speakers), 192), np.float32)
+    return Corpus(speech, noise, [room], teacher, domains=np.array(speakers))
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ def corpus() -> Corpus:
         ),
         rooms=[room],
         teacher=rng.normal(size=(4, 192)).astype(np.float32),
+        domains=np.array(["studio en", "studio en", "street en", "street en"]),
     )
 
 

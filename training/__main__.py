@@ -67,7 +67,10 @@ def main() -> None:
         from training.checkpoint import blend
 
         runs = (RUNS / arguments.one, RUNS / arguments.other)
-        print(blend(*runs, arguments.share, RUNS / arguments.name))
+        try:
+            print(blend(*runs, arguments.share, RUNS / arguments.name))
+        except (ValueError, FileNotFoundError) as error:
+            raise SystemExit(f"blend: {error}") from None
     elif arguments.command == "picture":
         from training.picture import draw_degradations
 

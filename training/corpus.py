@@ -61,6 +61,7 @@ class Corpus:
     noise: Recordings
     rooms: list[np.ndarray]  # impulse responses, (samples,) float32, direct sound first
     teacher: np.ndarray  # (speech recordings, 192) float32, rows of length 1
+    domains: np.ndarray  # (speech recordings,) source and language
     teacher_at: dict[float, np.ndarray] = field(default_factory=dict)  # the same, at other speeds
     windows: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     """Windows (n,) of `windows.WINDOW` and what the teacher says of each, (n, 192) float32."""
@@ -90,7 +91,9 @@ def load_corpus(speech: Path, cache: Path) -> Corpus:
     noise = _cached(speech, "noise.tsv", cache, label="source")
     at = {speed_of(path): np.load(path).astype(np.float32) for path in _taught(cache)}
     windows = [_windows(path) for path in sorted(cache.glob(f"{TAUGHT_WINDOWS}*.npz"))]
-    return Corpus(voices, noise, rooms, teacher=embeddings, teacher_at=at, windows=windows)
+    rows = read_manifest(speech / "train.tsv")
+    domains = np.array([f"{row['source']} {row['language']}" for row in rows])
+    return Corpus(voices, noise, rooms, embeddings, domains, teacher_at=at, windows=windows)
 
 
 def taught_path(cache: Path, speed: float) -> Path:
@@ -196,17 +199,3 @@ def decode_recording(content: bytes) -> np.ndarray:
     if rate != 16_000 or wave.ndim != 1:
         raise ValueError(f"without PyAV only 16 kHz mono can be read, not {rate} Hz, {wave.shape}")
     return wave
-
-
-def teacher_projection(teacher: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and principal axes that bring the teacher's embeddings to the network's size.
-
-    Args:
-        teacher: (recordings, wide).
-
-    Returns:
-        (wide,) mean and (wide, size) orthonormal axes, largest variance first.
-    """
-    mean = teacher.mean(axis=0)
-    _, axes = np.linalg.eigh(np.cov((teacher - mean).T))
-    return mean, axes[:, ::-1][:, :size].astype(np.float32)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.fft
 
-from training.corpus import Corpus, Recordings, teacher_projection
+from training.corpus import Corpus, Recordings
 from training.degrade import DegradationSettings, of_run
 from training.device_teacher import Weights, embed
 from training.settings import RunSettings
@@ -52,7 +52,8 @@ class _World(NamedTuple):
     unit: jax.Array
     speaker: jax.Array
     teacher: Weights
-    projection: tuple[jax.Array, jax.Array]  # of what it says, to the network's size
+    origins: jax.Array  # (recordings, wide), axes (wide, size): of what it says, to the targets
+    axes: jax.Array
 
 
 def device_batches(
@@ -90,11 +91,12 @@ def device_batches(
 
     def make_some(keys: jax.Array, world: _World) -> tuple[jax.Array, jax.Array, jax.Array]:
         is_taught = jnp.arange(at_once) < n_taught
-        inputs, heard, unit, speaker = jax.vmap(maker.make, (0, 0, None))(keys, is_taught, world)
+        inputs, heard, unit, speaker, recording = jax.vmap(maker.make, (0, 0, None))(
+            keys, is_taught, world
+        )
         if n_taught:
-            mean, axes = world.projection
             said = embed(world.teacher, heard[:n_taught], jnp.bfloat16)
-            said = (said - mean) @ axes
+            said = (said - world.origins[recording[:n_taught]]) @ world.axes
             said /= jnp.linalg.norm(said, axis=1, keepdims=True)
             unit = unit.at[:n_taught].set(said)
         return inputs, unit, speaker
@@ -104,7 +106,6 @@ def device_batches(
 
 
 def _bring(corpus: Corpus, targets: Targets, features: FeatureSettings, teacher: Weights) -> _World:
-    mean, axes = teacher_projection(corpus.teacher, targets.unit.shape[1])
     kinds = np.unique(corpus.noise.labels)
     length = round(ROOM_S * features.sample_rate)
     size = scipy.fft.next_fast_len(features.window_samples + length, real=True)
@@ -126,7 +127,8 @@ def _bring(corpus: Corpus, targets: Targets, features: FeatureSettings, teacher:
         unit=jnp.asarray(targets.unit),
         speaker=jnp.asarray(targets.speaker),
         teacher=teacher,
-        projection=(jnp.asarray(mean), jnp.asarray(axes)),
+        origins=jnp.asarray(targets.space.origins[targets.space.domain]),
+        axes=jnp.asarray(targets.space.axes),
     )
 
 
@@ -160,8 +162,9 @@ class _WindowMaker:
 
     def make(
         self, key: jax.Array, is_taught: jax.Array, world: _World
-    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """Gives (frames, n_mels) log-mel, the wave before it was degraded, and the target.
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
+        """Gives (frames, n_mels) log-mel, the wave before it was degraded, the target in its two
+        parts, and the recording.
 
         Args:
             is_taught: whether the teacher will hear it by itself: then it may be at any speed,
@@ -185,7 +188,8 @@ class _WindowMaker:
         wave = self._band(band, wave)
         wave /= jnp.maximum(jnp.abs(wave).max(), 1e-6)
         speaker = jnp.where(is_changed | is_mixed, -1, world.speaker[row])
-        return self._mask(mask, self._log_mel(wave)), heard, world.unit[row], speaker
+        inputs = self._mask(mask, self._log_mel(wave))
+        return inputs, heard, world.unit[row], speaker, recording
 
     def _crop(self, key: jax.Array, sound: _Sound, index: jax.Array, speed: jax.Array) -> jax.Array:
         """A random part at this speed; now and then 1 to 2 s of it, repeated."""

@@ -7,12 +7,15 @@ embedding stays one network's output and is compared by cosine as before.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from training.batches import BatchMaker
+from training.batches import Batch, BatchMaker
 from training.corpus import NEAR_DEV_SPEAKERS
+from training.covariances import inverse_root, within_covariance
 from training.windows import windows_anywhere
 from utils.features import log_mel
 
@@ -46,9 +49,6 @@ def fit_head(model: keras.Model, maker: BatchMaker, shrinkage: float) -> None:
 def wccn(rows: np.ndarray, labels: np.ndarray, shrinkage: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean of the rows, and what makes the covariance within speakers round.
 
-    A speaker counts as much as all recordings' root, between all speakers alike and all
-    recordings alike; speakers of one recording say nothing about it.
-
     Args:
         rows: (n, d) embeddings before they are made unit length.
         labels: (n,) speakers.
@@ -56,17 +56,25 @@ def wccn(rows: np.ndarray, labels: np.ndarray, shrinkage: float) -> tuple[np.nda
     Returns:
         (d,) mean and (d, d) symmetric transform to multiply rows with.
     """
-    _, speaker, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    mean = rows.mean(axis=0)
-    centroids = np.zeros((len(counts), rows.shape[1]))
-    np.add.at(centroids, speaker, rows)
-    centroids /= counts[:, None]
-    several = counts[speaker] >= 2
-    n = counts[speaker][several]
-    differences = (rows - centroids[speaker])[several] * ((n / (n - 1)) ** 0.5 * n**-0.25)[:, None]
-    within = differences.T @ differences / np.sum(n**-0.5)
-    size = len(within)
-    within = (1.0 - shrinkage) * within + shrinkage * np.trace(within) / size * np.eye(size)
-    variances, axes = np.linalg.eigh(within)
-    transform = (axes * variances**-0.5) @ axes.T
-    return mean.astype(np.float32), transform.astype(np.float32)
+    transform = inverse_root(within_covariance(rows, labels, shrinkage))
+    return rows.mean(axis=0).astype(np.float32), transform.astype(np.float32)
+
+
+def refit_head(model: keras.Model, batches: Iterable[Batch], ridge: float = 0.1) -> None:
+    """Fits the layer `embedding` to other targets than it was trained for, by ridge regression.
+
+    Args:
+        ridge: of the mean variance of what the layer hears.
+    """
+    layer = model.get_layer("embedding")
+    before = keras.Model(model.input, layer.input)
+    pairs = [
+        (before.predict_on_batch(inputs.astype(np.float32)), wanted["unit"])
+        for inputs, wanted in batches
+    ]
+    heard, unit = (np.concatenate(each).astype(np.float64) for each in zip(*pairs, strict=True))
+    mean, offset = heard.mean(axis=0), unit.mean(axis=0)
+    spread = np.cov(heard.T, bias=True)
+    spread += ridge * np.trace(spread) / len(spread) * np.eye(len(spread))
+    kernel = np.linalg.solve(spread, (heard - mean).T @ (unit - offset) / len(heard))
+    layer.set_weights([kernel, offset - mean @ kernel])

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from training.batches import stream_batches
+from training.batches import BatchMaker, stream_batches
 from training.checkpoint import Checkpoint, read_averaged
 from training.corpus import load_corpus
 from training.dev import DevLists
+from training.head import refit_head
 from training.network import NetworkSettings
 from training.settings import RUNS, RunSettings, learning_rate
 from training.targets import make_targets
@@ -58,7 +59,12 @@ def train(
     trainee = build_trainee(settings, network, targets)
     if settings.start_from:
         trainee.network.set_weights(read_averaged(runs / settings.start_from)[1])
-    checkpoint = Checkpoint(trainee, folder / "checkpoint.npz")
+    saved = folder / "checkpoint.npz"
+    if settings.refit_batches and not saved.exists():
+        maker = BatchMaker(corpus, of_recordings if on_device else settings, network.embedding_size)
+        unheard = range(settings.steps, settings.steps + settings.refit_batches)
+        refit_head(trainee.network, map(maker.make, tqdm(unheard, desc="fit the last layer")))
+    checkpoint = Checkpoint(trainee, saved)
     dev = DevLists(speech, cache) if settings.dev_every and (speech / "trials").exists() else None
     first = checkpoint.restore()
     numbers = range(first, min(settings.steps, stop_after or settings.steps))

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.corpus import NEAR_DEV_SPEAKERS, Corpus, teacher_projection
+from training.corpus import NEAR_DEV_SPEAKERS, Corpus
 from training.settings import RunSettings
+from training.target_space import TargetSpace, fit_target_space, unit_rows
 from training.windows import NOBODY, windows_anywhere
 
 
@@ -24,12 +25,13 @@ class Targets:
     speaker: np.ndarray  # (rows,) int32: its voice's class, -1 where that has none
     centroids: np.ndarray  # (classes, size) float32, of length 1
     chances: np.ndarray  # (rows,) of being picked, their sum 1
+    space: TargetSpace
 
 
 def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
     """Derives them from the teacher's embeddings and the speakers.
 
-    The teacher's embeddings of the clean whole recordings are reduced by PCA and drawn towards
+    The teacher's embeddings of the clean whole recordings, in the target space, are drawn towards
     their speaker's mean by `centroid_share`: what a teacher hears of the room and the microphone
     in one recording is not to be learned. A window that the teacher heard by itself has what it
     said as it is: the network is to be the same function of sound, also of what no corpus has
@@ -39,7 +41,7 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
     Raises:
         SystemExit: the teacher was not asked about one of the speeds, or about windows.
     """
-    mean, axes = teacher_projection(corpus.teacher, size)
+    space = fit_target_space(corpus, settings, size)
     names, speaker, counts = np.unique(
         corpus.speech.labels, return_inverse=True, return_counts=True
     )
@@ -51,13 +53,14 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
             "the teacher was not asked about windows: `python -m training teach --windows 1` does"
         )
     parts, n_classes = [], int(is_class.sum())
+    every = np.arange(len(corpus.speech))
     for number, speed in enumerate(settings.all_speeds):
-        unit = _unit((_teacher_at(corpus, speed) - mean) @ axes)
+        unit = space.of(_teacher_at(corpus, speed), every)
         centroids = np.zeros((len(counts), size), np.float32)
         np.add.at(centroids, speaker, unit)
-        centroids = _unit(centroids)
+        centroids = unit_rows(centroids)
         share = settings.centroid_share
-        target = _unit((1.0 - share) * unit + share * centroids[speaker])
+        target = unit_rows((1.0 - share) * unit + share * centroids[speaker])
         label = np.where(class_of >= 0, class_of + number * n_classes, -1)
         parts.append((target, label, centroids[is_class]))
     units, labels, all_centroids = map(list, zip(*parts, strict=True))
@@ -73,7 +76,7 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
             number[np.isclose(taught["speed"], speed) & (taught["other"] == NOBODY)] = index
         own = class_of[taught["recording"]]
         windows.append(taught)
-        units.append(_unit((said - mean) @ axes))
+        units.append(space.of(said, taught["recording"]))
         labels.append(np.where((number >= 0) & (own >= 0), own + number * n_classes, -1))
         shares.append(settings.window_share * _chances(speaker[taught["recording"]], is_near_dev))
     return Targets(
@@ -82,6 +85,7 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
         speaker=np.concatenate(labels).astype(np.int32),
         centroids=np.concatenate(all_centroids),
         chances=np.concatenate(shares),
+        space=space,
     )
 
 
@@ -102,8 +106,3 @@ def _teacher_at(corpus: Corpus, speed: float) -> np.ndarray:
             f"`python -m training teach --speed {speed:g}` does"
         )
     return corpus.teacher_at[speed]
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.maximum(lengths, 1e-12)).astype(np.float32)
