@@ -1,6 +1,7 @@
 """What of the teacher's embeddings the network is to learn."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,12 +11,15 @@ from training.corpus import Corpus, Recordings
 from training.covariances import within_covariance
 from training.head import refit_head
 from training.network import NetworkSettings, build_network
-from training.settings import RunSettings
-from training.target_space import fit_target_space
+from training.target_space import (
+    TargetSpace,
+    fit_target_space,
+    read_target_space,
+    write_target_space,
+)
 from training.windows import NOBODY, windows_anywhere
 
 SPEAKERS, EACH = 40, 6
-PLAIN = RunSettings(target_wccn=0.0, domain_centring=0.0)
 NOTHING = Recordings(np.zeros(0, np.int16), np.zeros(1, int), np.zeros(0, str), np.zeros(0, str))
 
 
@@ -39,6 +43,10 @@ def make_corpus(between: list[float], within: list[float], shift: list[float]) -
     return Corpus(speech, NOTHING, [], said.astype(np.float32), domains)
 
 
+def fit(corpus: Corpus, size: int, wccn: float = 0.0, centring: float = 0.0) -> TargetSpace:
+    return fit_target_space(corpus, size, wccn, centring)
+
+
 def subspace(axes: np.ndarray) -> np.ndarray:
     """How much of each of the teacher's directions is kept, 0 to 1."""
     basis, _ = np.linalg.qr(axes)
@@ -47,17 +55,14 @@ def subspace(axes: np.ndarray) -> np.ndarray:
 
 def test_the_largest_directions_are_kept() -> None:
     corpus = make_corpus([5.0, 1.0, 0.1], [0.1, 0.1, 0.1], [0.0, 0.0, 0.0])
-    space = fit_target_space(corpus, PLAIN, size=2)
+    space = fit(corpus, size=2)
     np.testing.assert_allclose(subspace(space.axes), [1, 1, 0], atol=0.01)
     np.testing.assert_allclose(space.origins[0], corpus.teacher.mean(axis=0), atol=1e-4)
 
 
 def test_what_differs_between_windows_of_a_voice_is_left_out() -> None:
     corpus = make_corpus([1.0, 0.5, 0.1], [0.3, 0.3, 1.0], [0.0, 0.0, 0.0])
-    kept = {
-        power: subspace(fit_target_space(corpus, replace(PLAIN, target_wccn=power), 2).axes)
-        for power in (0.0, 1.0)
-    }
+    kept = {power: subspace(fit(corpus, size=2, wccn=power).axes) for power in (0.0, 1.0)}
     np.testing.assert_allclose(kept[0.0], [1, 0, 1], atol=0.05)
     np.testing.assert_allclose(kept[1.0], [1, 1, 0], atol=0.05)
 
@@ -65,14 +70,32 @@ def test_what_differs_between_windows_of_a_voice_is_left_out() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_what_a_domain_has_in_common_is_taken_off(share: float) -> None:
     corpus = make_corpus([1.0, 1.0, 1.0], [0.1, 0.1, 0.1], [8.0, 0.0, 0.0])
-    space = fit_target_space(corpus, replace(PLAIN, domain_centring=share), size=3)
-    apart = space.origins[space.domain[-1]] - space.origins[space.domain[0]]
+    space = fit(corpus, size=3, centring=share)
+    apart = np.subtract(*space.origins_of(np.array(["shifted", "plain"])))
     halves = corpus.teacher.reshape(2, -1, 3).mean(axis=1)
     speakers = SPEAKERS / 2
     of_own = share * speakers / (speakers + 5)  # so few speakers have a mean of their own
     np.testing.assert_allclose(apart, of_own * (halves[1] - halves[0]), atol=1e-4)
-    unit = space.of(corpus.teacher, np.arange(len(corpus.teacher)))
+    unit = space.of(corpus.teacher, corpus.domains)
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1.0, atol=1e-5)
+
+
+def test_a_domain_not_known_has_the_mean_for_its_origin() -> None:
+    corpus = make_corpus([1.0, 1.0, 1.0], [0.1, 0.1, 0.1], [8.0, 0.0, 0.0])
+    space = fit(corpus, size=3, centring=1.0)
+    for name in ("aaa", "between", "zzz"):
+        (origin,) = space.origins_of(np.array([name]))
+        np.testing.assert_array_equal(origin, space.origins[-1])
+
+
+def test_it_is_kept_and_the_first_directions_are_the_largest(tmp_path: Path) -> None:
+    corpus = make_corpus([1.0, 5.0, 0.1], [0.1, 0.1, 0.1], [0.0, 0.0, 0.0])
+    path = write_target_space(fit(corpus, size=3), tmp_path / "space.npz")
+    np.testing.assert_allclose(subspace(read_target_space(1, path).axes), [0, 1, 0], atol=0.01)
+    domains = np.array(["plain", "shifted", "another"])
+    np.testing.assert_array_equal(
+        read_target_space(3, path).origins_of(domains), fit(corpus, size=3).origins_of(domains)
+    )
 
 
 def test_windows_of_one_voice_say_it_where_the_teacher_heard_them() -> None:
@@ -85,7 +108,7 @@ def test_windows_of_one_voice_say_it_where_the_teacher_heard_them() -> None:
     of_windows[1::4] = 100.0
     taught = replace(corpus, windows=[(windows, of_windows)])
     assert (windows["other"] == NOBODY).any()
-    space = fit_target_space(taught, PLAIN, size=2)
+    space = fit(taught, size=2)
     np.testing.assert_allclose(subspace(space.axes), [0, 1, 1], atol=0.05)
 
 

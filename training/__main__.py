@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 
 from training.settings import RUNS, RunSettings
+from training.target_space import CENTRING, WCCN
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "corpus"
@@ -59,6 +60,13 @@ def main() -> None:
             print(teach_device(*folders))
         else:
             print(teach_windows(*folders, arguments.windows, workers))
+    elif arguments.command == "space":
+        from training.corpus import load_corpus
+        from training.target_space import fit_target_space, write_target_space
+
+        corpus = load_corpus(arguments.speech, arguments.cache)
+        space = fit_target_space(corpus, wccn=arguments.wccn, centring=arguments.centring)
+        print(write_target_space(space))
     elif arguments.command == "keep":
         from training.checkpoint import keep
 
@@ -146,6 +154,16 @@ def _parser() -> argparse.ArgumentParser:
         "--weights", action="store_true", help="write the teacher's weights, for a run on a GPU"
     )
     teaching.add_argument("--workers", type=int, default=1, help="processes that run the teacher")
+    spacing = commands.add_parser(
+        "space", help="choose the directions of the teacher's embeddings that runs learn"
+    )
+    spacing.add_argument("--wccn", type=float, default=WCCN, help="default: %(default)s")
+    spacing.add_argument(
+        "--centring",
+        type=float,
+        default=CENTRING,
+        help="of the mean of a source and language taken off (default: %(default)s)",
+    )
     cohort = commands.add_parser("cohort", help="embed the training speakers for the calibration")
     detector = commands.add_parser("detector", help="write the speech detector out of Silero's")
     detector.add_argument("--wheel", type=Path, required=True, help="of silero-vad, from PyPI")
@@ -161,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     blending.add_argument("--share", type=float, default=0.5, help="of the other's weights")
     for command in (run, export, curves, keeping, blending):
         command.add_argument("--name", required=True, help="the run's folder in training/runs/")
-    for command in (run, export, cohort, teaching, picture):
+    for command in (run, export, cohort, teaching, spacing, picture):
         command.add_argument("--speech", type=Path, default=ROOT.parent / "shared" / "speech")
         command.add_argument("--cache", type=Path, default=CACHE)
     for command in (export, cohort, detector):

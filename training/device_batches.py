@@ -127,7 +127,7 @@ def _bring(corpus: Corpus, targets: Targets, features: FeatureSettings, teacher:
         unit=jnp.asarray(targets.unit),
         speaker=jnp.asarray(targets.speaker),
         teacher=teacher,
-        origins=jnp.asarray(targets.space.origins[targets.space.domain]),
+        origins=jnp.asarray(targets.space.origins_of(corpus.domains)),
         axes=jnp.asarray(targets.space.axes),
     )
 

@@ -27,8 +27,6 @@ class RunSettings:
     sub_centres: int = 2  # directions that a training speaker may have
     class_recordings: int = 4  # fewest recordings of a speaker that is a class
     centroid_share: float = 0.0  # of the speaker's mean in a recording's target, 0 to 1
-    target_wccn: float = 0.6  # of how windows of one voice differ is made even in targets, 0 to 1
-    domain_centring: float = 1.0  # of its corpus' mean taken off a target, 0 to 1
     speeds: str = ""  # such as "0.9,1.1": at these, recordings are other voices (`teach` first)
     window_share: float = 0.0  # of windows whose target is what the teacher says of them alone
     noise_chance: float = 0.7  # of noise, music, voices or hiss in a window

@@ -10,7 +10,7 @@ import numpy as np
 
 from training.corpus import NEAR_DEV_SPEAKERS, Corpus
 from training.settings import RunSettings
-from training.target_space import TargetSpace, fit_target_space, unit_rows
+from training.target_space import TargetSpace, read_target_space, unit_rows
 from training.windows import NOBODY, windows_anywhere
 
 
@@ -41,7 +41,7 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
     Raises:
         SystemExit: the teacher was not asked about one of the speeds, or about windows.
     """
-    space = fit_target_space(corpus, settings, size)
+    space = read_target_space(size)
     names, speaker, counts = np.unique(
         corpus.speech.labels, return_inverse=True, return_counts=True
     )
@@ -53,9 +53,8 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
             "the teacher was not asked about windows: `python -m training teach --windows 1` does"
         )
     parts, n_classes = [], int(is_class.sum())
-    every = np.arange(len(corpus.speech))
     for number, speed in enumerate(settings.all_speeds):
-        unit = space.of(_teacher_at(corpus, speed), every)
+        unit = space.of(_teacher_at(corpus, speed), corpus.domains)
         centroids = np.zeros((len(counts), size), np.float32)
         np.add.at(centroids, speaker, unit)
         centroids = unit_rows(centroids)
@@ -76,7 +75,7 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
             number[np.isclose(taught["speed"], speed) & (taught["other"] == NOBODY)] = index
         own = class_of[taught["recording"]]
         windows.append(taught)
-        units.append(space.of(said, taught["recording"]))
+        units.append(space.of(said, corpus.domains[taught["recording"]]))
         labels.append(np.where((number >= 0) & (own >= 0), own + number * n_classes, -1))
         shares.append(settings.window_share * _chances(speaker[taught["recording"]], is_near_dev))
     return Targets(
