@@ -13,8 +13,7 @@ import math
 import os
 from pathlib import Path
 
-from training.settings import RUNS, RunSettings
-from training.target_space import CENTRING, WCCN
+from training.settings import CENTRING, RUNS, WCCN, RunSettings
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "corpus"

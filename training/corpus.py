@@ -77,7 +77,8 @@ def load_corpus(speech: Path, cache: Path) -> Corpus:
     check_speakers(speech)
     with np.load(speech / "train-campplus.npz") as teacher:
         embeddings, files = teacher["embeddings"].astype(np.float32), teacher["files"]
-    voices = _cached(speech, "train.tsv", cache, label="speaker")
+    rows = read_manifest(speech / "train.tsv")
+    voices = _cached(speech, rows, cache / "train.int16", label="speaker")
     if not np.array_equal(voices.names, files):
         raise ValueError("train-campplus.npz and train.tsv do not list the same files in order")
     with np.load(speech / "rooms.npz") as responses:
@@ -88,10 +89,10 @@ def load_corpus(speech: Path, cache: Path) -> Corpus:
         ]
     if (cache / SIMULATED_ROOMS).exists():
         rooms += [_from_direct_sound(response) for response in np.load(cache / SIMULATED_ROOMS)]
-    noise = _cached(speech, "noise.tsv", cache, label="source")
+    noises = read_manifest(speech / "noise.tsv")
+    noise = _cached(speech, noises, cache / "noise.int16", label="source")
     at = {speed_of(path): np.load(path).astype(np.float32) for path in _taught(cache)}
     windows = [_windows(path) for path in sorted(cache.glob(f"{TAUGHT_WINDOWS}*.npz"))]
-    rows = read_manifest(speech / "train.tsv")
     domains = np.array([f"{row['source']} {row['language']}" for row in rows])
     return Corpus(voices, noise, rooms, embeddings, domains, teacher_at=at, windows=windows)
 
@@ -152,12 +153,10 @@ def read_manifest(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def _cached(speech: Path, manifest: str, cache: Path, label: str) -> Recordings:
-    rows = read_manifest(speech / manifest)
-    samples_path = cache / f"{Path(manifest).stem}.int16"
+def _cached(speech: Path, rows: list[dict[str, str]], samples_path: Path, label: str) -> Recordings:
     starts_path = samples_path.with_suffix(".starts.npy")
     if not starts_path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+        samples_path.parent.mkdir(parents=True, exist_ok=True)
         _decode_all(speech, rows, samples_path, starts_path)
     return Recordings(
         samples=np.memmap(samples_path, np.int16, mode="r"),

@@ -54,14 +54,14 @@ def train(
     corpus = load_corpus(speech, cache)
     on_device = settings.batches == "device"
     # there the teacher hears every window as it is made, and windows made ahead are not needed
-    of_recordings = dataclasses.replace(settings, window_share=0.0)
-    targets = make_targets(corpus, of_recordings if on_device else settings, network.embedding_size)
+    made_ahead = dataclasses.replace(settings, window_share=0.0) if on_device else settings
+    targets = make_targets(corpus, made_ahead, network.embedding_size)
     trainee = build_trainee(settings, network, targets)
     if settings.start_from:
         trainee.network.set_weights(read_averaged(runs / settings.start_from)[1])
     saved = folder / "checkpoint.npz"
     if settings.refit_batches and not saved.exists():
-        maker = BatchMaker(corpus, of_recordings if on_device else settings, network.embedding_size)
+        maker = BatchMaker(corpus, made_ahead, network.embedding_size)
         unheard = range(settings.steps, settings.steps + settings.refit_batches)
         refit_head(trainee.network, map(maker.make, tqdm(unheard, desc="fit the last layer")))
     checkpoint = Checkpoint(trainee, saved)

@@ -8,6 +8,10 @@ from pathlib import Path
 
 RUNS = Path(__file__).parent / "runs"
 
+# of the target space (`python -m training space`)
+WCCN = 0.6  # to what power; 1 makes all directions vary alike between windows of one voice
+CENTRING = 0.7  # of a domain's mean
+
 
 @dataclass(frozen=True)
 class RunSettings:

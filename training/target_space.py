@@ -18,12 +18,11 @@ import numpy as np
 
 from training.corpus import NEAR_DEV_SPEAKERS, Corpus
 from training.covariances import covariance, inverse_root, speaker_weights, within_covariance
+from training.settings import CENTRING, WCCN
 from training.windows import NOBODY
 
 FILE = Path(__file__).with_suffix(".npz")
 SIZE = 64
-WCCN = 0.6  # to what power; 1 makes all directions vary alike between windows of one voice
-CENTRING = 0.7  # of a domain's mean
 SHRINKAGE = 0.1  # of the covariance within speakers
 FEW_SPEAKERS = 5  # a domain of so many counts half: its mean is theirs as much as its own
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.corpus import NEAR_DEV_SPEAKERS, Corpus
+from training.covariances import speaker_weights
 from training.settings import RunSettings
 from training.target_space import TargetSpace, read_target_space, unit_rows
 from training.windows import NOBODY, windows_anywhere
@@ -90,8 +91,7 @@ def make_targets(corpus: Corpus, settings: RunSettings, size: int) -> Targets:
 
 def _chances(speaker: np.ndarray, is_near_dev: np.ndarray) -> np.ndarray:
     """(rows,) of being picked, between all rows alike and all speakers alike; their sum 1."""
-    counts = np.bincount(speaker, minlength=len(is_near_dev))
-    chances = np.where(is_near_dev[speaker], 0.0, counts[speaker] ** -0.5)
+    chances = np.where(is_near_dev[speaker], 0.0, speaker_weights(speaker))
     found: np.ndarray = chances / chances.sum()
     return found
 
